@@ -1,0 +1,50 @@
+# Every target works from a fresh clone: it sets up .venv first, from lock files with hashes.
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.relto-setup
+TEST_JOBS ?= 2
+
+.PHONY: help setup check fix test demo bench docs lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+
+setup: $(STAMP)  ## create .venv from the lock files
+
+$(STAMP): requirements/dev.txt requirements/fuzz.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "relto needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -m venv .venv || { echo "python3 cannot make a virtual environment: on Debian, apt install python3-venv"; exit 2; }
+	@echo "setting up .venv (once, about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements/fuzz.txt 2>/dev/null || echo "atheris has no wheel for this Python: its fuzz tests will say so and be skipped"
+	@touch $(STAMP)
+
+check: $(STAMP)  ## format, lint and type checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy src tests
+
+fix: $(STAMP)  ## format and repair what ruff can repair
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(STAMP)  ## run every test
+	$(BIN)/pytest -n $(TEST_JOBS)
+
+demo: $(STAMP)  ## three nodes on loopback play December 2014
+	$(BIN)/python -m relto.apps.demo
+
+bench: $(STAMP)  ## measure decisions beside the plain reference
+	$(BIN)/python bench/decide.py
+
+docs: $(STAMP)  ## check that every documented command and link is true
+	$(BIN)/pytest -q tests/test_docs.py
+
+lock:  ## make the lock files anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml -o requirements/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group fuzz -o requirements/fuzz.txt
+
+clean:  ## remove .venv and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
