@@ -1,0 +1,83 @@
+"""`relto regime check|digest`: is the folder a sound regime, and what names it?"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from relto.errors import CallerError
+from relto.regime import Regime, check_regime
+from relto.stores.folder import read_folder
+from relto.tables import Problem
+
+__all__ = ["add_parser", "regime_at"]
+
+PROBLEMS_SHOWN_MAX = 1_000
+
+
+def regime_at(folder: str) -> Regime:
+    """The sound regime in a folder, for commands that need one."""
+    regime, problems = check_regime(*read_folder(Path(folder)))
+    if regime is None:
+        raise CallerError(
+            f"{folder} is no sound regime: {problems.errors[0]}"
+            f" ({len(problems.errors)} in all; see relto regime check {folder})"
+        )
+    return regime
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser("regime", help="check a regime folder, or print its digest")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser(
+        "check", help="report every error and everything suspicious; exit 2 if there are errors"
+    )
+    check.add_argument("dir", metavar="DIR", help="the regime folder")
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.set_defaults(run=_check)
+    digest = commands.add_parser("digest", help="print the digest that names the regime")
+    digest.add_argument("dir", metavar="DIR", help="the regime folder")
+    digest.set_defaults(run=_digest)
+
+
+def _shown(problem: Problem) -> dict[str, object]:
+    return {"file": problem.file, "line": problem.line, "message": problem.message}
+
+
+def _check(args: argparse.Namespace) -> int:
+    regime, problems = check_regime(*read_folder(Path(args.dir)))
+    errors = sorted(problems.errors, key=lambda p: (p.file, p.line))
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "ok": regime is not None,
+                    "errors": [_shown(p) for p in errors],
+                    "warnings": [_shown(p) for p in problems.warnings],
+                },
+                ensure_ascii=False,
+            )
+        )
+    else:
+        for problem in errors[:PROBLEMS_SHOWN_MAX]:
+            print(f"error: {problem}", file=sys.stderr)
+        for problem in problems.warnings[:PROBLEMS_SHOWN_MAX]:
+            print(f"warning: {problem}", file=sys.stderr)
+        if regime is not None:
+            clauses = sum(len(a.clauses) for a in regime.agreements.values())
+            print(
+                f"{args.dir}: sound: {len(regime.schemes)} parties, {len(regime.agreements)} "
+                f"agreements, {clauses} clauses, {len(problems.warnings)} warnings"
+            )
+            print(f"digest {regime.digest}")
+        else:
+            print(
+                f"{args.dir}: {len(errors)} errors, {len(problems.warnings)} warnings",
+                file=sys.stderr,
+            )
+    return 0 if regime is not None else 2
+
+
+def _digest(args: argparse.Namespace) -> int:
+    print(regime_at(args.dir).digest)
+    return 0

@@ -1,0 +1,70 @@
+"""Reads a regime folder from disk; what cannot be read becomes a problem like any other."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from relto.errors import CallerError
+from relto.tables import FILE_BYTES_MAX, Problems
+
+__all__ = ["read_folder"]
+
+ENTRIES_MAX = 20_000
+
+
+def read_folder(folder: Path) -> tuple[dict[str, bytes], Problems]:
+    """The files below `folder` by relative path, and a problem for each that is unfit.
+
+    Raises CallerError if there is no such folder. Links are never followed; dot files are not
+    part of a regime.
+    """
+    problems = Problems()
+    files: dict[str, bytes] = {}
+    if not folder.is_dir():
+        raise CallerError(f'no regime folder "{folder}"; name a folder with vocabulary.toml')
+    for count, (name, path) in enumerate(_entries(folder, "", problems)):
+        if count >= ENTRIES_MAX:
+            problems.error(name, 1, f"the folder holds more than {ENTRIES_MAX} entries")
+            break
+        data = _read(name, path, problems)
+        if data is not None:
+            files[name] = data
+    return files, problems
+
+
+def _entries(folder: Path, prefix: str, problems: Problems) -> Iterator[tuple[str, Path]]:
+    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+        if entry.name.startswith("."):
+            continue
+        name = f"{prefix}{entry.name}"
+        if not prefix and entry.name in ("schemes", "agreements"):
+            if entry.is_symlink() or not entry.is_dir(follow_symlinks=False):
+                problems.error(name, 1, "is a link or no folder; make it a folder of its own")
+            else:
+                yield from _entries(Path(entry.path), f"{name}/", problems)
+        elif entry.is_dir(follow_symlinks=False):
+            if prefix:
+                problems.error(name, 1, "is a folder; a regime has none below schemes, agreements")
+            else:
+                problems.warn(name, 1, "is not part of the regime and was not read")
+        else:
+            yield name, Path(entry.path)
+
+
+def _read(name: str, path: Path, problems: Problems) -> bytes | None:
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    if shown != name:
+        problems.error(shown, 1, "the file's name is not UTF-8; rename it")
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as e:
+        why = "is a symbolic link" if path.is_symlink() else f"cannot be read: {e.strerror}"
+        problems.error(name, 1, f"{why}; put a regular file in its place")
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            problems.error(name, 1, "is not a regular file; put one in its place")
+            return None
+        return file.read(FILE_BYTES_MAX + 1)  # one byte more shows that it is too large
