@@ -24,7 +24,9 @@ from relto.labels import KIND_BITS
 from relto.marks import Mark
 from relto.regime import Regime
 
-__all__ = ["Candidate", "Channel", "Compiled", "How", "Rule"]
+DUTIES = ("receipt_within_h", "return_or_destroy", "report_compromise_within_h")
+
+__all__ = ["Between", "Candidate", "Channel", "Compiled", "How", "Rule"]
 
 
 class How(IntEnum):
@@ -67,19 +69,37 @@ class Channel:
     from_sender: bool  # the holder is one of the clause's originators
 
 
-@dataclass(frozen=True, slots=True)
 class Candidate:
-    channel: Channel
-    how: How
-    automatic: bool
+    """A channel with what it stands on: something to try for one source (4)."""
 
-    @property
-    def cites(self) -> str:
-        return _PREFIX[self.how] + self.channel.rule.cites
+    __slots__ = ("automatic", "channel", "cites", "how", "order")
 
-    @property
-    def order(self) -> tuple[int, str, str]:
-        return (self.how, self.channel.rule.agreement, self.channel.rule.article)
+    def __init__(self, channel: Channel, how: How) -> None:
+        rule = channel.rule
+        self.channel = channel
+        self.how = how
+        self.cites = _PREFIX[how] + rule.cites
+        self.order = (how, rule.agreement, rule.article)
+        self.automatic = rule.automatic and how is not How.CONSENT  # a consent is reviewed
+
+
+class Between:
+    """All that can be tried from one holder to one recipient, in order of agreement and article."""
+
+    __slots__ = ("as_own", "by_consent", "by_onward", "first_hand", "passed_through")
+
+    def __init__(self, sharing: list[Channel], passing: list[Channel]) -> None:
+        self.first_hand = [Candidate(c, How.CLAUSE) for c in sharing if c.from_sender]
+        self.by_consent = [Candidate(c, How.CONSENT) for c in sharing]
+        self.as_own = [Candidate(c, How.OWN_INFORMATION) for c in sharing]
+        self.passed_through = {
+            (c.rule.agreement, c.rule.article): Candidate(c, How.CLAUSE)
+            for c in sharing
+            if isinstance(c.rule.body, Share) and c.rule.body.via == c.path[0]
+        }
+        self.by_onward: dict[str, list[Candidate]] = {}
+        for c in passing:
+            self.by_onward.setdefault(c.rule.agreement, []).append(Candidate(c, How.CLAUSE))
 
 
 class Compiled:
@@ -90,10 +110,10 @@ class Compiled:
         self.ranks = {mark.name: mark.rank for mark in regime.marks.values()}
         self._tables = {a.id: equivalences(a) for a in regime.agreements.values()}
         self.rules: dict[str, Rule] = {}
+        self.sentences: dict[tuple[object, ...], str] = {}  # explanations given before
         self._sharing: dict[str, list[Rule]] = {}  # by a party in `from`, or the hub
         self._passing: dict[str, list[Rule]] = {}  # by a party in `by`
-        self._channels: dict[tuple[str, str], list[Channel]] = {}
-        self._onward: dict[tuple[str, str], list[Channel]] = {}
+        self._between: dict[tuple[str, str], Between] = {}
         for agreement in sorted(regime.agreements.values(), key=lambda a: a.id):
             for clause in sorted(agreement.clauses, key=lambda c: c.article):
                 self._compile(agreement, clause)
@@ -152,34 +172,52 @@ class Compiled:
             rule, path, guards, tables, hub, (path, guards, hub is not None), from_sender
         )
 
-    def channels_between(self, holder: str, to: str) -> list[Channel]:
-        """Channels from holder to recipient (4), in order of agreement and article."""
-        found = self._channels.get((holder, to))
+    def between(self, holder: str, to: str) -> Between:
+        """What can be tried from holder to recipient; found once a pair."""
+        found = self._between.get((holder, to))
         if found is None:
-            found = []
-            for rule in self._sharing.get(holder, ()):
-                body = rule.body
-                assert isinstance(body, Share)  # noqa: S101  # what _compile put there
-                if to not in body.to:
-                    continue
-                if holder in body.senders:
-                    path = path_of(holder, body.via, to)
-                    found.append(self._channel(rule, path, from_sender=True))
-                else:
-                    found.append(self._channel(rule, (holder, to), from_sender=False))
-            self._channels[holder, to] = found
+            found = self._between[holder, to] = self._find(holder, to)
         return found
 
-    def onward_between(self, holder: str, to: str) -> list[Channel]:
-        found = self._onward.get((holder, to))
-        if found is None:
-            found = [
-                self._channel(rule, (holder, to), from_sender=False)
-                for rule in self._passing.get(holder, ())
-                if to in rule.body.to
-            ]
-            self._onward[holder, to] = found
-        return found
+    def _find(self, holder: str, to: str) -> Between:
+        sharing = []
+        for rule in self._sharing.get(holder, ()):
+            body = rule.body
+            assert isinstance(body, Share)  # noqa: S101  # what _compile put there
+            if to not in body.to:
+                continue
+            if holder in body.senders:
+                path = path_of(holder, body.via, to)
+                sharing.append(self._channel(rule, path, from_sender=True))
+            else:
+                sharing.append(self._channel(rule, (holder, to), from_sender=False))
+        passing = [
+            self._channel(rule, (holder, to), from_sender=False)
+            for rule in self._passing.get(holder, ())
+            if to in rule.body.to
+        ]
+        return Between(sharing, passing)
+
+    def duties_under(self, agreements: frozenset[str]) -> list[tuple[str, int | bool, str]]:
+        """(duty, value, citation): the strictest of equal duties in their protect clauses."""
+        strictest: dict[str, tuple[int, str]] = {}
+        for agreement in sorted(agreements):
+            for article, body in self.protect[agreement]:
+                values = (
+                    body.receipt_within_h,
+                    0 if body.return_or_destroy else None,
+                    body.report_compromise_within_h,
+                )
+                for duty, value in zip(DUTIES, values, strict=True):
+                    if value is not None:
+                        entry = (value, f"{agreement}/{article}")
+                        strictest[duty] = min(strictest.get(duty, entry), entry)
+        return [
+            (duty, True if duty == "return_or_destroy" else value, cites)
+            for duty in DUTIES
+            if duty in strictest
+            for value, cites in [strictest[duty]]
+        ]
 
     def in_force_at(self, at: str) -> frozenset[str]:
         """Ids of agreements in force at an instant, with all that they rest on."""

@@ -5,8 +5,9 @@ Step numbers in comments are those of DESIGN §4 and docs/spec/decision.md. The 
 a fault inside a rule is `Deny` with the code `error`, never a door.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from relto.channels import Candidate, Channel, Compiled, How
@@ -14,6 +15,7 @@ from relto.clauses import Share
 from relto.labels import KIND_BITS, SELF, Source
 from relto.questions import Question
 from relto.readers import ANY_GRANT, EXPIRED, Readers, Standing
+from relto.regime import Regime
 
 __all__ = [
     "CODES",
@@ -45,7 +47,8 @@ CODES = (
     "no-common-path",
     "error",
 )
-DUTIES = ("receipt_within_h", "return_or_destroy", "report_compromise_within_h")
+
+ALLOWS_MAX = 100_000  # kept by an engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,10 @@ class Deny:
 class Engine(Compiled):
     """Decides by one regime. Holds no state but caches; safe to share between threads."""
 
+    def __init__(self, regime: Regime) -> None:
+        super().__init__(regime)
+        self.allows: dict[tuple[tuple[Candidate, ...], str, bool], Allow] = {}
+
     def decide(self, question: Question) -> Allow | Deny:
         """The decision, with the articles that say so. Never raises for a decoded question."""
         try:
@@ -171,7 +178,7 @@ class _Deciding:
         self.in_force = self.engine.in_force_at(q.at)
         held_as = q.holding.held_as
         self.mark_as_held = self.item_mark if held_as is None else held_as
-        self.stamped: dict[int, tuple[str, ...] | None] = {}
+        self.stamped: dict[Channel, tuple[str, ...] | None] = {}
         passing: list[list[Candidate]] = []
         reasons: list[Reason] = []
         for source in label.sources:
@@ -240,7 +247,7 @@ class _Deciding:
                     found[Reason(code, None, label.id)] = None
         return list(found)
 
-    @property
+    @cached_property
     def holds_blind(self) -> bool:
         """Every receipt was as the hub of a clause with `via_reads = false`, and there is one."""
         receipts = [basis for bases in self.q.holding.basis.values() for basis in bases]
@@ -257,37 +264,32 @@ class _Deciding:
 
     def _candidates(self, source: Source) -> list[Candidate]:
         """(4) What this source may travel by, in order of clauses, then consent, then own."""
-        q, engine = self.q, self.engine
-        holder, to, originator = q.holder, q.to, source.originator
-        channels = engine.channels_between(holder, to)
-        if holder == originator:  # a.
-            return [_by_clause(c) for c in channels if c.from_sender]
-        if to == originator:  # c.
-            return [Candidate(c, How.OWN_INFORMATION, c.rule.automatic) for c in channels]
+        q = self.q
+        between = self.engine.between(q.holder, q.to)
+        originator = source.originator
+        if q.holder == originator:  # a.
+            return between.first_hand
+        if q.to == originator:  # c.
+            return between.as_own
         # b.
-        found: dict[Channel, None] = {}
+        found: list[Candidate] = []
         for basis in q.holding.basis.get(source.item, ()):
             if basis.how != "clause":
                 continue
-            agreement = engine.regime.agreements.get(basis.agreement)
-            for channel in channels:
-                body = channel.rule.body
-                if (
-                    channel.rule.agreement == basis.agreement
-                    and channel.rule.article == basis.article
-                    and isinstance(body, Share)
-                    and body.via == holder
-                    and originator in body.senders
-                ):
-                    found[channel] = None
-            if agreement is not None and originator in agreement.parties:
-                for channel in engine.onward_between(holder, to):
-                    if channel.rule.agreement == basis.agreement:
-                        found[channel] = None
-        candidates = sorted((_by_clause(c) for c in found), key=lambda c: c.order)
-        if self.readers.standing(source, to) in ANY_GRANT:
-            candidates += [Candidate(c, How.CONSENT, False) for c in channels]
-        return candidates
+            through = between.passed_through.get((basis.agreement, basis.article))
+            if (
+                through is not None
+                and isinstance(body := through.channel.rule.body, Share)
+                and originator in body.senders
+            ):
+                found.append(through)
+            if originator in self.engine.regime.agreements[basis.agreement].parties:
+                found += between.by_onward.get(basis.agreement, ())
+        if len(found) > 1:
+            found = sorted(dict.fromkeys(found), key=lambda c: c.order)
+        if self.readers.standing(source, q.to) in ANY_GRANT:
+            found += between.by_consent
+        return found
 
     def _no_candidate(self, source: Source) -> str:
         """(7) The code of a source that nothing could even be tried for."""
@@ -326,13 +328,14 @@ class _Deciding:
 
     def _stamps(self, channel: Channel) -> tuple[str, ...] | None:
         """The mark on each leg, mapped leg by leg by its own table; None where a row is missing."""
-        key = id(channel)
-        if key not in self.stamped:
-            self.stamped[key] = _map(self.mark_as_held, channel)
-        return self.stamped[key]
+        if channel not in self.stamped:
+            self.stamped[channel] = _map(self.mark_as_held, channel)
+        return self.stamped[channel]
 
     def _choose(self, passing: list[list[Candidate]]) -> Allow | Deny:
         """(6) The preferred combination of passing candidates on a common path."""
+        if len(passing) == 1 and len(passing[0]) == 1:  # what follows would choose the same
+            return self._allow((passing[0][0],))
         first = {c.channel.key: None for c in passing[0]}
         best: tuple[Any, ...] | None = None
         chosen: tuple[Candidate, ...] = ()
@@ -356,7 +359,7 @@ class _Deciding:
                 best, chosen = rank, combination
         if best is None:
             return Deny((Reason("no-common-path"),))
-        return self._allow(chosen, reviewed=best[0])
+        return self._allow(chosen)
 
     def _most_officers(self, options: list[list[Candidate]]) -> tuple[tuple[Candidate, ...], int]:
         """The combination with most officers in sum, then the least citations.
@@ -406,7 +409,18 @@ class _Deciding:
         floor = self.engine.two_person_from.get(agreement, {}).get(party)
         return floor is not None and rank <= floor
 
-    def _allow(self, chosen: tuple[Candidate, ...], *, reviewed: bool) -> Allow:
+    def _allow(self, chosen: tuple[Candidate, ...]) -> Allow:
+        """(7), kept for the next question: it depends on nothing but what the key says."""
+        key = (chosen, self.mark_as_held, self.holds_blind)
+        allows = self.engine.allows
+        allow = allows.get(key)
+        if allow is None:
+            if len(allows) >= ALLOWS_MAX:
+                allows.clear()
+            allow = allows[key] = self._make_allow(chosen)
+        return allow
+
+    def _make_allow(self, chosen: tuple[Candidate, ...]) -> Allow:
         channel = chosen[0].channel
         stamps = self._stamps(channel)
         assert stamps is not None  # noqa: S101  # the candidate passed
@@ -416,7 +430,7 @@ class _Deciding:
         )
         agreements = {c.channel.rule.agreement for c in chosen}
         review: tuple[Review, ...] = ()
-        if reviewed:
+        if not all(c.automatic for c in chosen):
             review = tuple(
                 Review(
                     party,
@@ -425,38 +439,14 @@ class _Deciding:
                 for party, guard, rank in self._senders(channel)
             )
         obligations = [
-            duty
+            Obligation(duty, value, leg.receiver, cites)
             for leg in legs
             if leg.receiver in (channel.hub, path[-1])  # a hub that does not read is no recipient
-            for duty in self._duties(leg.receiver, {*agreements, leg.protected_by})
+            for duty, value, cites in self.engine.duties_under(
+                frozenset([*agreements, leg.protected_by])
+            )
         ]
         return Allow(path, legs, tuple(c.cites for c in chosen), review, tuple(obligations))
-
-    def _duties(self, party: str, agreements: Iterable[str]) -> list[Obligation]:
-        """The strictest of equal duties from the protect clauses of `agreements`."""
-        strictest: dict[str, tuple[int, str]] = {}
-        for agreement in sorted(agreements):
-            for article, body in self.engine.protect[agreement]:
-                cites = f"{agreement}/{article}"
-                values = (
-                    body.receipt_within_h,
-                    0 if body.return_or_destroy else None,
-                    body.report_compromise_within_h,
-                )
-                for duty, value in zip(DUTIES, values, strict=True):
-                    if value is not None:
-                        entry = (value, cites)
-                        strictest[duty] = min(strictest.get(duty, entry), entry)
-        return [
-            Obligation(
-                duty,
-                True if duty == "return_or_destroy" else strictest[duty][0],
-                party,
-                strictest[duty][1],
-            )
-            for duty in DUTIES
-            if duty in strictest
-        ]
 
 
 def _map(mark: str, channel: Channel) -> tuple[str, ...] | None:
@@ -468,10 +458,6 @@ def _map(mark: str, channel: Channel) -> tuple[str, ...] | None:
         mark = stamp.name
         marks.append(mark)
     return tuple(marks)
-
-
-def _by_clause(channel: Channel) -> Candidate:
-    return Candidate(channel, How.CLAUSE, channel.rule.automatic)
 
 
 def _is_stated(

@@ -12,6 +12,8 @@ from relto.labels import SELF
 from relto.phrases import DUTIES, HEADINGS, LANGUAGES, NEEDS, REASONS, WORDS
 from relto.questions import Question
 
+SENTENCES_MAX = 10_000
+
 __all__ = ["LANGUAGES", "banner", "explain", "in_language", "needs"]
 
 
@@ -125,6 +127,30 @@ class _Said:
         template = in_language(texts, self.language)
         if "{" not in template:
             return template
+        key = self._key(template, reason)
+        cache = self.engine.sentences
+        if key not in cache:
+            if len(cache) >= SENTENCES_MAX:
+                cache.clear()
+            cache[key] = self._filled(template, reason)
+        return cache[key]
+
+    def _key(self, template: str, reason: Reason) -> tuple[object, ...]:
+        """All that the sentence depends on: what `_filled` reads, no more and no less."""
+        label = self.q.label
+        named = label.derived and reason.source
+        return (
+            template,
+            reason.cites,
+            named,
+            next((s.originator for s in label.sources if s.item == named), label.maker),
+            self.q.holder,
+            self.q.to,
+            label.kind,
+            self.engine.in_force_at(self.q.at),
+        )
+
+    def _filled(self, template: str, reason: Reason) -> str:
         label = self.q.label
         source = next((s for s in label.sources if s.item == reason.source), None)
         others = label.derived and source is not None and source.item != SELF

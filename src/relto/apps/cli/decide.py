@@ -1,6 +1,7 @@
 """`relto decide`: may this holder give this item to that party? One question, or a file of them."""
 
 import argparse
+import gc
 import json
 import os
 import stat
@@ -21,6 +22,7 @@ __all__ = ["add_parser"]
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
 _BLOCK_BYTES = 256 * 1024
+_GC_THRESHOLD = 100_000
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -129,6 +131,8 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 def _batch(engine: Engine, file: BinaryIO) -> int:
     """Answers one a line, in order, written as they come."""
+    gc.freeze()  # the regime stays; questions make no cycles worth looking for this often
+    gc.set_threshold(_GC_THRESHOLD)
     out = sys.stdout
     waiting: list[str] = []
     size = 0

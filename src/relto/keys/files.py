@@ -1,0 +1,542 @@
+"""Keys in files: a party's folder of certificates and encrypted private keys.
+
+    DIR/ca.crt ca.key  node.crt node.key  tls.crt tls.key  signing.crt signing.key
+        officers/<name>.crt <name>.key  storage.key
+
+Private keys are encrypted PKCS#8, `storage.key` a wrapped AES-256 key. Both are locked by scrypt:
+one passphrase may open them all, and the weakest lock would be the one to pick. `ca.key` and the
+officers' files may be moved away from the node, which does not need them.
+"""
+
+import base64
+import getpass
+import json
+import os
+import shutil
+import stat
+import tempfile
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+from cryptography import x509
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, padding
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from relto.errors import CallerError, PeerError
+from relto.keys.certificates import (
+    ALGORITHM,
+    LEAF_ROLES,
+    Identity,
+    algorithm_of,
+    decode_certificate,
+    identity_of,
+    issue,
+    keyid,
+    make_ca,
+)
+
+__all__ = [
+    "SCRYPT",
+    "FileSigner",
+    "KeyFolder",
+    "Passphrase",
+    "ScryptCost",
+    "ask_passphrase",
+    "create_key_folder",
+    "open_key_folder",
+    "read_passphrase",
+    "read_private_key",
+    "read_storage_key",
+    "write_private_key",
+    "write_storage_key",
+]
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+FILE_BYTES_MAX = 64 * 1024
+PASSPHRASE_BYTES_MAX = 512
+STORAGE_KEY_FORMAT = "relto-storage-key/1"
+PEM_LABEL = "ENCRYPTED PRIVATE KEY"
+OID_PBES2 = bytes.fromhex("06092a864886f70d01050d")  # 1.2.840.113549.1.5.13
+OID_SCRYPT = bytes.fromhex("06092b06010401da47040b")  # 1.3.6.1.4.1.11591.4.11
+OID_AES256_CBC = bytes.fromhex("060960864801650304012a")  # 2.16.840.1.101.3.4.1.42
+
+
+@dataclass(frozen=True, slots=True)
+class ScryptCost:
+    """What one guess at a passphrase costs: 128 * n * r bytes of memory, p times over."""
+
+    n: int
+    r: int
+    p: int
+
+    def __post_init__(self) -> None:
+        power_of_two = self.n > 1 and self.n & (self.n - 1) == 0
+        if not (power_of_two and self.n <= 2**20 and 1 <= self.r <= 32 and 1 <= self.p <= 16):
+            raise CallerError(f"scrypt cost n={self.n} r={self.r} p={self.p} is out of bounds")
+
+
+# OpenSSL, by which Python's `ssl` reads tls.key, refuses scrypt with 32 MiB or more (n = 2**15), so
+# p makes up for n: the pair that OWASP's password storage cheat sheet gives for n = 2**14.
+SCRYPT = ScryptCost(n=2**14, r=8, p=5)
+
+
+class Passphrase:
+    """A passphrase that does not show itself in a repr, a log line or a traceback."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, text: str) -> None:
+        # RFC 8265 §4.2: NFC, so that a passphrase is the same from every keyboard.
+        secret = unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass")
+        self._secret = secret
+        size = len(secret)
+        del text, secret  # from the traceback of what follows
+        if not size:
+            raise CallerError("the passphrase is empty")
+        if size > PASSPHRASE_BYTES_MAX:
+            raise CallerError(f"the passphrase is longer than {PASSPHRASE_BYTES_MAX} bytes")
+
+    def __repr__(self) -> str:
+        return "Passphrase(…)"
+
+    def reveal(self) -> bytes:
+        """The secret. Pass it straight on: a name bound to it would show in a traceback."""
+        return self._secret
+
+
+class FileSigner:
+    """Signs with a private key that was read from a file: Ed25519, or ECDSA P-256 with SHA-256."""
+
+    __slots__ = ("_key", "algorithm", "keyid")
+
+    def __init__(self, key: PrivateKey) -> None:
+        self._key = key
+        self.algorithm = algorithm_of(key.public_key())
+        self.keyid = keyid(key.public_key())
+        if self.algorithm not in ALGORITHM.values():
+            raise CallerError(f"key is {self.algorithm}, want P-256 or Ed25519")
+
+    def __repr__(self) -> str:
+        return f"FileSigner({self.algorithm} {self.keyid})"
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature over `data`: 64 bytes for Ed25519, a DER sequence for P-256."""
+        if isinstance(self._key, ed25519.Ed25519PrivateKey):
+            return self._key.sign(data)
+        return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFolder:
+    """A party's folder. Nothing is read before it is asked for, so a file may be elsewhere."""
+
+    path: Path
+
+    @property
+    def identity(self) -> Identity:
+        """Whose folder it is, by its CA: role `ca`, with `party` and `exercise`."""
+        return identity_of(self.certificate("ca"))
+
+    @property
+    def officers(self) -> tuple[str, ...]:
+        """The names of the officers whose certificates are here, sorted."""
+        return tuple(sorted(p.stem for p in (self.path / "officers").glob("*.crt")))
+
+    def certificate_path(self, role: str, name: str | None = None) -> Path:
+        """Where the certificate (PEM) of that role is, there or not."""
+        return self._stem(role, name).with_suffix(".crt")
+
+    def key_path(self, role: str, name: str | None = None) -> Path:
+        """Where the private key of that role is, there or not. `ssl` takes `tls` by its path."""
+        return self._stem(role, name).with_suffix(".key")
+
+    def certificate(self, role: str, name: str | None = None) -> x509.Certificate:
+        """The certificate of `ca`, `node`, `tls`, `signing`, or of the officer `name`.
+
+        Raises:
+            CallerError: it is not there, not readable, or says another role, name or party.
+        """
+        path = self.certificate_path(role, name)
+        certificate = _read_certificate(path)
+        identity = _identity_in(path, certificate)
+        if (identity.role, identity.name) != (role, name):
+            raise CallerError(f"'{path}' is the certificate of {identity}")
+        if role != "ca" and identity.party != self.identity.party:
+            raise CallerError(f"'{path}' is of {identity.party}, its CA of {self.identity.party}")
+        return certificate
+
+    def signer(self, role: str, passphrase: Passphrase, name: str | None = None) -> FileSigner:
+        """A signer with the private key of that role, which is the key in its certificate.
+
+        Raises:
+            CallerError: no such file, others can read it, the passphrase is wrong, another key.
+        """
+        path = self.key_path(role, name)
+        signer = FileSigner(read_private_key(path, passphrase))
+        if signer.keyid != keyid(self.certificate(role, name).public_key()):
+            raise CallerError(f"'{path}' is not the key of '{self.certificate_path(role, name)}'")
+        return signer
+
+    def storage_key(self, passphrase: Passphrase) -> bytes:
+        """The 32 secret bytes under which the node keeps payloads and keys."""
+        return read_storage_key(self.path / "storage.key", passphrase)
+
+    def _stem(self, role: str, name: str | None) -> Path:
+        Identity("KOR", role, name, exercise=False)  # no other role, and no name like `../x`
+        # A name may have a dot in it: the suffix that is replaced is the one added here.
+        return self.path / "officers" / f"{name}.x" if name else self.path / f"{role}.x"
+
+
+def create_key_folder(
+    path: Path,
+    *,
+    party: str,
+    officers: Iterable[str] = (),
+    passphrase: Passphrase,
+    now: datetime,
+    exercise: bool = False,
+    validity: tuple[datetime, datetime] | None = None,
+    cost: ScryptCost = SCRYPT,
+) -> KeyFolder:
+    """A new folder with a new CA, keys and certificates: all of it on disk, or no folder.
+
+    `validity` is for exercises (see `make_ca`), and holds for the CA and every leaf.
+
+    Raises:
+        CallerError: something is at `path` already, or its parent is missing; a malformed party or
+            officer; the disk refuses.
+    """
+    identities = [
+        Identity(party, "ca", None, exercise),
+        *(Identity(party, role, None, exercise) for role in LEAF_ROLES if role != "officer"),
+        *(Identity(party, "officer", name, exercise) for name in dict.fromkeys(officers)),
+    ]
+    if os.path.lexists(path):
+        raise CallerError(f"'{path}' exists already; keys are never overwritten")
+    if not path.parent.is_dir():
+        raise CallerError(f"no folder '{path.parent}'; mkdir -p it first")
+    try:
+        # mkdtemp makes it 0700. Beside the target, so that the rename is one step on one disk.
+        draft = KeyFolder(Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)))
+    except OSError as error:
+        raise CallerError(f"cannot write beside '{path}': {error.strerror}") from error
+    try:
+        (draft.path / "officers").mkdir(mode=0o700)
+        ca_key = ec.generate_private_key(ec.SECP256R1())
+        ca = make_ca(party, key=ca_key, now=now, exercise=exercise, validity=validity)
+        for identity in identities:
+            role, name = identity.role, identity.name
+            key: PrivateKey = ca_key if role == "ca" else _new_key(role)
+            certificate = (
+                ca
+                if role == "ca"
+                else issue(
+                    ca=ca,
+                    ca_key=ca_key,
+                    public_key=key.public_key(),
+                    role=role,
+                    name=name,
+                    now=now,
+                    validity=validity,
+                )
+            )
+            write_private_key(draft.key_path(role, name), key, passphrase, cost=cost)
+            pem = certificate.public_bytes(Encoding.PEM)
+            _create(draft.certificate_path(role, name), pem, mode=0o644)
+        write_storage_key(draft.path / "storage.key", passphrase, cost=cost)
+        draft.path.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise CallerError(f"cannot write '{path}': {error.strerror}") from error
+    finally:
+        shutil.rmtree(draft.path, ignore_errors=True)  # gone already after the rename
+    return KeyFolder(path)
+
+
+def open_key_folder(path: Path) -> KeyFolder:
+    """The folder at `path`, once its CA certificate is readable and nobody else may write in it.
+
+    Raises:
+        CallerError: it is not such a folder.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise CallerError(f"cannot open '{path}': {error.strerror}") from error
+    if not stat.S_ISDIR(mode):
+        raise CallerError(f"'{path}' is not a folder; make one with relto keys init")
+    if mode & 0o022:
+        raise CallerError(f"others can write into '{path}'; chmod 700 '{path}'")
+    folder = KeyFolder(path)
+    folder.certificate("ca")
+    return folder
+
+
+def read_passphrase(path: Path) -> Passphrase:
+    """The first line of a file that its owner alone may read.
+
+    Raises:
+        CallerError: no such file, others can read it, its first line is empty or not UTF-8.
+    """
+    found = _first_line(path)
+    if isinstance(found, str):  # raised here, where no local variable holds what was read
+        raise CallerError(f"passphrase file '{path}': {found}")
+    return found
+
+
+def ask_passphrase(*, confirm: bool, ask: Callable[[str], str] = getpass.getpass) -> Passphrase:
+    """A passphrase from the terminal, asked for twice if `confirm`; it is not echoed.
+
+    Raises:
+        CallerError: there is no terminal, or the two differ.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)  # it would echo
+            passphrase = Passphrase(ask("passphrase: "))
+            if confirm and Passphrase(ask("again: ")).reveal() != passphrase.reveal():
+                raise CallerError("the two passphrases differ")
+    except (getpass.GetPassWarning, EOFError, OSError) as error:
+        raise CallerError("no terminal to ask for a passphrase; use --passphrase-file") from error
+    return passphrase
+
+
+def write_private_key(
+    path: Path, key: PrivateKey, passphrase: Passphrase, *, cost: ScryptCost = SCRYPT
+) -> None:
+    """`key` in a new file of mode 0600, fsynced: PEM, encrypted PKCS#8.
+
+    Raises:
+        CallerError: the file exists.
+    """
+    _create(path, _encrypted_pem(key, passphrase, cost), mode=0o600)
+
+
+def read_private_key(path: Path, passphrase: Passphrase) -> PrivateKey:
+    """The key in a file that its owner alone may read.
+
+    Raises:
+        CallerError: no such file, others can read it, it is not encrypted, the passphrase is wrong.
+    """
+    pem = _read_secret(path)
+    if not pem.startswith(f"-----BEGIN {PEM_LABEL}-----".encode()):
+        raise CallerError(f"'{path}' is not an encrypted private key")
+    try:
+        key = load_pem_private_key(pem, passphrase.reveal())
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise _wrong_passphrase(path) from None
+    if not isinstance(key, PrivateKey):
+        raise CallerError(f"'{path}': key is neither P-256 nor Ed25519")
+    return key
+
+
+def write_storage_key(path: Path, passphrase: Passphrase, *, cost: ScryptCost = SCRYPT) -> None:
+    """A new random AES-256 key in a new file of mode 0600, fsynced: canonical JSON.
+
+    Raises:
+        CallerError: the file exists.
+    """
+    head = {
+        "format": STORAGE_KEY_FORMAT,
+        "kdf": {
+            "n": cost.n,
+            "name": "scrypt",
+            "p": cost.p,
+            "r": cost.r,
+            "salt": _text64(os.urandom(16)),
+        },
+        "nonce": _text64(os.urandom(12)),
+    }
+    _create(path, _storage_json(head, os.urandom(32), passphrase), mode=0o600)
+
+
+def read_storage_key(path: Path, passphrase: Passphrase) -> bytes:
+    """The 32 secret bytes in a file that its owner alone may read.
+
+    Raises:
+        CallerError: no such file, others can read it, it is malformed, the passphrase is wrong.
+    """
+    data = _read_secret(path)
+    try:
+        document = json.loads(data)
+        wrapped = base64.b64decode(document.pop("wrapped"), validate=True)
+        kdf = document["kdf"]
+        well_formed = (
+            document.keys() == {"format", "kdf", "nonce"}
+            and document["format"] == STORAGE_KEY_FORMAT
+            and kdf.keys() == {"n", "name", "p", "r", "salt"}
+            and kdf["name"] == "scrypt"
+            and len(wrapped) == 32 + 16
+            and data == rfc8785.dumps({**document, "wrapped": _text64(wrapped)})
+        )
+        cost = ScryptCost(n=kdf["n"], r=kdf["r"], p=kdf["p"])
+        salt = base64.b64decode(kdf["salt"], validate=True)
+        nonce = base64.b64decode(document["nonce"], validate=True)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise CallerError(f"'{path}' is not a {STORAGE_KEY_FORMAT} file") from None
+    if not well_formed or len(nonce) != 12:
+        raise CallerError(f"'{path}' is not a {STORAGE_KEY_FORMAT} file")
+    try:
+        aead = AESGCM(_derive(passphrase, salt, cost))
+        return aead.decrypt(nonce, wrapped, rfc8785.dumps(document))
+    except InvalidTag:
+        raise _wrong_passphrase(path) from None
+
+
+def _encrypted_pem(key: PrivateKey, passphrase: Passphrase, cost: ScryptCost) -> bytes:
+    """PKCS#8 under PBES2 with scrypt and AES-256-CBC, as `openssl pkcs8 -scrypt` writes it.
+
+    Written out here because the library's `BestAvailableEncryption` stretches the passphrase by
+    PBKDF2 with 2048 rounds only, some hundred times cheaper to guess at.
+    """
+    padder = padding.PKCS7(128).padder()
+    plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    padded = padder.update(plain) + padder.finalize()
+    salt, iv = os.urandom(16), os.urandom(16)
+    cipher = Cipher(algorithms.AES256(_derive(passphrase, salt, cost)), modes.CBC(iv))
+    encryptor = cipher.encryptor()
+    sealed = encryptor.update(padded) + encryptor.finalize()
+    # RFC 8018 §6.2 and appendix A.4, RFC 7914 §7: SEQUENCE 0x30, OCTET STRING 0x04, INTEGER 0x02.
+    costs = [
+        _der(0x02, n.to_bytes(n.bit_length() // 8 + 1, "big")) for n in (cost.n, cost.r, cost.p)
+    ]
+    scrypt = _der(0x30, OID_SCRYPT, _der(0x30, _der(0x04, salt), *costs))
+    aes = _der(0x30, OID_AES256_CBC, _der(0x04, iv))
+    pbes2 = _der(0x30, OID_PBES2, _der(0x30, scrypt, aes))
+    body = _text64(_der(0x30, pbes2, _der(0x04, sealed)))
+    lines = [body[i : i + 64] for i in range(0, len(body), 64)]
+    pem = "\n".join([f"-----BEGIN {PEM_LABEL}-----", *lines, f"-----END {PEM_LABEL}-----", ""])
+    return pem.encode()
+
+
+def _der(tag: int, *parts: bytes) -> bytes:
+    """One DER value; the tag's number is small and the length definite."""
+    body = b"".join(parts)
+    size = len(body)
+    if size < 0x80:
+        return bytes([tag, size]) + body
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(octets)]) + octets + body
+
+
+def _storage_json(head: dict[str, Any], key: bytes, passphrase: Passphrase) -> bytes:
+    kdf = head["kdf"]
+    cost = ScryptCost(n=kdf["n"], r=kdf["r"], p=kdf["p"])
+    aead = AESGCM(_derive(passphrase, base64.b64decode(kdf["salt"]), cost))
+    wrapped = aead.encrypt(base64.b64decode(head["nonce"]), key, rfc8785.dumps(head))
+    return rfc8785.dumps({**head, "wrapped": _text64(wrapped)})
+
+
+def _derive(passphrase: Passphrase, salt: bytes, cost: ScryptCost) -> bytes:
+    return Scrypt(salt, length=32, n=cost.n, r=cost.r, p=cost.p).derive(passphrase.reveal())
+
+
+def _text64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _new_key(role: str) -> PrivateKey:
+    if ALGORITHM[role] == "Ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _wrong_passphrase(path: Path) -> CallerError:
+    return CallerError(f"wrong passphrase for '{path}', or the file is damaged")
+
+
+def _first_line(path: Path) -> Passphrase | str:
+    line = _read_secret(path).partition(b"\n")[0].removesuffix(b"\r")
+    try:
+        return Passphrase(line.decode())
+    except UnicodeDecodeError:
+        return "its first line is not UTF-8"
+    except CallerError as error:
+        return str(error)
+
+
+def _read_certificate(path: Path) -> x509.Certificate:
+    try:
+        pem = _read(path)
+        der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+        return decode_certificate(der)
+    except (ValueError, PeerError) as error:
+        raise CallerError(f"'{path}' is not a certificate in PEM") from error
+
+
+def _identity_in(path: Path, certificate: x509.Certificate) -> Identity:
+    try:
+        return identity_of(certificate)
+    except PeerError as error:
+        raise CallerError(f"'{path}': {error}") from error
+
+
+def _read_secret(path: Path) -> bytes:
+    return _read(path, secret=True)
+
+
+def _read(path: Path, *, secret: bool = False) -> bytes:
+    """The bytes of a regular file; a `secret` one is opened to its owner alone, or refused."""
+    try:
+        # O_NONBLOCK: a pipe in its place must not make us wait. Then ask the open file itself, so
+        # that nobody can swap it between the question and the reading.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise CallerError(f"'{path}' is not a regular file")
+            if secret and status.st_mode & 0o077:
+                raise CallerError(
+                    f"others than its owner have access to '{path}'; chmod 600 '{path}'"
+                )
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise CallerError(f"cannot read '{path}': {error.strerror}") from error
+    if len(data) > FILE_BYTES_MAX:
+        raise CallerError(f"'{path}' has more than {FILE_BYTES_MAX} bytes")
+    return data
+
+
+def _create(path: Path, data: bytes, *, mode: int) -> None:
+    """A new file with these bytes, on disk when this returns; on failure there is none."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError as error:
+        raise CallerError(f"'{path}' exists already; keys are never overwritten") from error
+    except OSError as error:
+        raise CallerError(f"cannot write '{path}': {error.strerror}") from error
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)  # whatever the umask
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        _sync_folder(path.parent)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise CallerError(f"cannot write '{path}': {error.strerror}") from error
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
