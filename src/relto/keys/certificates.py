@@ -5,7 +5,6 @@ said in its single SAN URI, `relto://KOR/officer/kim`; a certificate for exercis
 `relto-exercise://` there, and so does the CA that may issue it. Pure: keys and `now` are arguments.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, SignatureAlgorithmOID
 
+from relto.envelope import PublicKey
 from relto.errors import CallerError, PeerError
 
 __all__ = [
@@ -27,13 +26,11 @@ __all__ = [
     "LEAF_ROLES",
     "LIFE",
     "Identity",
-    "PublicKey",
     "algorithm_of",
     "decode_certificate",
     "fingerprint",
     "identity_of",
     "issue",
-    "keyid",
     "make_ca",
     "spoken",
     "verify_ca",
@@ -78,7 +75,6 @@ _CHECKED = frozenset(  # the extensions that the checks below read; another that
     }
 )
 
-PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
 
@@ -152,7 +148,7 @@ def issue(
     *,
     ca: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
-    public_key: PublicKey,
+    public_key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey,
     role: str,
     name: str | None = None,
     now: datetime,
@@ -340,7 +336,7 @@ def fingerprint(cert: x509.Certificate) -> str:
     """`sha256:` and 64 hex digits of SHA-256 over the DER: what an agreement's `ca` holds.
 
     It names these bytes. A leaf with an ECDSA signature has a twin (r, n-s) with another
-    fingerprint, so whoever revokes goes by `keyid`.
+    fingerprint, so whoever revokes goes by its `keyid`.
     """
     return "sha256:" + cert.fingerprint(hashes.SHA256()).hex()
 
@@ -360,19 +356,7 @@ def spoken(fingerprint: str) -> str:
     return " ".join(match[1][i : i + 4] for i in range(0, 64, 4))
 
 
-def keyid(public_key: object) -> str:
-    """Hex SHA-256 of the DER SPKI: the `keyid` of a signature by this key (DESIGN §6).
-
-    Raises:
-        PeerError: a kind of key that no role takes.
-    """
-    if not isinstance(public_key, PublicKey):
-        raise PeerError("key is neither P-256 nor Ed25519")
-    spki = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(spki).hexdigest()
-
-
-def algorithm_of(public_key: object) -> str:
+def algorithm_of(public_key: PublicKey) -> str:
     """`P-256`, `Ed25519`, or the library's word for a kind that no role takes."""
     if isinstance(public_key, ed25519.Ed25519PublicKey):
         return "Ed25519"
@@ -404,7 +388,7 @@ def _span(
 
 def _builder(
     identity: Identity,
-    public_key: PublicKey,
+    public_key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey,
     span: tuple[datetime, datetime],
     serial: int | None,
     dns_names: Sequence[str] = (),
@@ -440,7 +424,7 @@ def _usage(*, sign_certificates: bool = False, sign_documents: bool = False) -> 
     )
 
 
-def _need_algorithm(public_key: object, role: str) -> None:
+def _need_algorithm(public_key: PublicKey, role: str) -> None:
     if algorithm_of(public_key) != ALGORITHM[role]:
         raise CallerError(
             f'role "{role}" takes a {ALGORITHM[role]} key, got {algorithm_of(public_key)}'

@@ -9,8 +9,8 @@ officers' files may be moved away from the node, which does not need them.
 """
 
 import base64
+import functools
 import getpass
-import json
 import os
 import shutil
 import stat
@@ -23,7 +23,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import rfc8785
 from cryptography import x509
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, padding
@@ -38,16 +37,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from relto import canonical
+from relto.canonical import Json
+from relto.envelope import keyid
 from relto.errors import CallerError, PeerError
 from relto.keys.certificates import (
     ALGORITHM,
-    LEAF_ROLES,
     Identity,
     algorithm_of,
     decode_certificate,
     identity_of,
     issue,
-    keyid,
     make_ca,
 )
 
@@ -223,15 +223,19 @@ def create_key_folder(
         CallerError: something is at `path` already, or its parent is missing; a malformed party or
             officer; the disk refuses.
     """
-    identities = [
-        Identity(party, "ca", None, exercise),
-        *(Identity(party, role, None, exercise) for role in LEAF_ROLES if role != "officer"),
-        *(Identity(party, "officer", name, exercise) for name in dict.fromkeys(officers)),
-    ]
     if os.path.lexists(path):
         raise CallerError(f"'{path}' exists already; keys are never overwritten")
     if not path.parent.is_dir():
         raise CallerError(f"no folder '{path.parent}'; mkdir -p it first")
+    # First what can be refused, then the disk.
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca = make_ca(party, key=ca_key, now=now, exercise=exercise, validity=validity)
+    issue_leaf = functools.partial(issue, ca=ca, ca_key=ca_key, now=now, validity=validity)
+    made: list[tuple[PrivateKey, x509.Certificate]] = [(ca_key, ca)]
+    names = [("officer", name) for name in dict.fromkeys(officers)]
+    for role, name in (("node", None), ("tls", None), ("signing", None), *names):
+        key = _new_key(role)
+        made.append((key, issue_leaf(public_key=key.public_key(), role=role, name=name)))
     try:
         # mkdtemp makes it 0700. Beside the target, so that the rename is one step on one disk.
         draft = KeyFolder(Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)))
@@ -239,27 +243,11 @@ def create_key_folder(
         raise CallerError(f"cannot write beside '{path}': {error.strerror}") from error
     try:
         (draft.path / "officers").mkdir(mode=0o700)
-        ca_key = ec.generate_private_key(ec.SECP256R1())
-        ca = make_ca(party, key=ca_key, now=now, exercise=exercise, validity=validity)
-        for identity in identities:
-            role, name = identity.role, identity.name
-            key: PrivateKey = ca_key if role == "ca" else _new_key(role)
-            certificate = (
-                ca
-                if role == "ca"
-                else issue(
-                    ca=ca,
-                    ca_key=ca_key,
-                    public_key=key.public_key(),
-                    role=role,
-                    name=name,
-                    now=now,
-                    validity=validity,
-                )
-            )
-            write_private_key(draft.key_path(role, name), key, passphrase, cost=cost)
+        for key, certificate in made:
+            who = identity_of(certificate)
+            write_private_key(draft.key_path(who.role, who.name), key, passphrase, cost=cost)
             pem = certificate.public_bytes(Encoding.PEM)
-            _create(draft.certificate_path(role, name), pem, mode=0o644)
+            _create(draft.certificate_path(who.role, who.name), pem, mode=0o644)
         write_storage_key(draft.path / "storage.key", passphrase, cost=cost)
         draft.path.rename(path)
         _sync_folder(path.parent)
@@ -335,7 +323,7 @@ def read_private_key(path: Path, passphrase: Passphrase) -> PrivateKey:
     Raises:
         CallerError: no such file, others can read it, it is not encrypted, the passphrase is wrong.
     """
-    pem = _read_secret(path)
+    pem = _read(path, secret=True)
     if not pem.startswith(f"-----BEGIN {PEM_LABEL}-----".encode()):
         raise CallerError(f"'{path}' is not an encrypted private key")
     try:
@@ -353,18 +341,11 @@ def write_storage_key(path: Path, passphrase: Passphrase, *, cost: ScryptCost = 
     Raises:
         CallerError: the file exists.
     """
-    head = {
-        "format": STORAGE_KEY_FORMAT,
-        "kdf": {
-            "n": cost.n,
-            "name": "scrypt",
-            "p": cost.p,
-            "r": cost.r,
-            "salt": _text64(os.urandom(16)),
-        },
-        "nonce": _text64(os.urandom(12)),
-    }
-    _create(path, _storage_json(head, os.urandom(32), passphrase), mode=0o600)
+    salt, nonce = os.urandom(16), os.urandom(12)
+    head = _storage_head(cost, salt=salt, nonce=nonce)
+    aead = AESGCM(_derive(passphrase, salt, cost))
+    wrapped = aead.encrypt(nonce, os.urandom(32), canonical.encode(head))
+    _create(path, canonical.encode({**head, "wrapped": _text64(wrapped)}), mode=0o600)
 
 
 def read_storage_key(path: Path, passphrase: Passphrase) -> bytes:
@@ -373,31 +354,33 @@ def read_storage_key(path: Path, passphrase: Passphrase) -> bytes:
     Raises:
         CallerError: no such file, others can read it, it is malformed, the passphrase is wrong.
     """
-    data = _read_secret(path)
+    data = _read(path, secret=True)
     try:
-        document = json.loads(data)
-        wrapped = base64.b64decode(document.pop("wrapped"), validate=True)
+        document: Any = canonical.decode(data, size_bytes_max=FILE_BYTES_MAX)
         kdf = document["kdf"]
-        well_formed = (
-            document.keys() == {"format", "kdf", "nonce"}
-            and document["format"] == STORAGE_KEY_FORMAT
-            and kdf.keys() == {"n", "name", "p", "r", "salt"}
-            and kdf["name"] == "scrypt"
-            and len(wrapped) == 32 + 16
-            and data == rfc8785.dumps({**document, "wrapped": _text64(wrapped)})
-        )
         cost = ScryptCost(n=kdf["n"], r=kdf["r"], p=kdf["p"])
-        salt = base64.b64decode(kdf["salt"], validate=True)
-        nonce = base64.b64decode(document["nonce"], validate=True)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        raise CallerError(f"'{path}' is not a {STORAGE_KEY_FORMAT} file") from None
-    if not well_formed or len(nonce) != 12:
+        salt, nonce, wrapped = (
+            base64.b64decode(text, validate=True)
+            for text in (kdf["salt"], document["nonce"], document["wrapped"])
+        )
+        head = _storage_head(cost, salt=salt, nonce=nonce)
+        # Rebuilt from what was understood, it is the same: nothing unknown, missing or mistyped.
+        well_formed = data == canonical.encode({**head, "wrapped": _text64(wrapped)})
+    except (ValueError, TypeError, LookupError, PeerError, CallerError):
+        well_formed = False
+    if not (well_formed and len(nonce) == 12 and len(wrapped) == 32 + 16):
         raise CallerError(f"'{path}' is not a {STORAGE_KEY_FORMAT} file")
     try:
         aead = AESGCM(_derive(passphrase, salt, cost))
-        return aead.decrypt(nonce, wrapped, rfc8785.dumps(document))
+        return aead.decrypt(nonce, wrapped, canonical.encode(head))
     except InvalidTag:
         raise _wrong_passphrase(path) from None
+
+
+def _storage_head(cost: ScryptCost, *, salt: bytes, nonce: bytes) -> dict[str, Json]:
+    """All of the file but the wrapped key, which is bound to it."""
+    kdf: Json = {"n": cost.n, "name": "scrypt", "p": cost.p, "r": cost.r, "salt": _text64(salt)}
+    return {"format": STORAGE_KEY_FORMAT, "kdf": kdf, "nonce": _text64(nonce)}
 
 
 def _encrypted_pem(key: PrivateKey, passphrase: Passphrase, cost: ScryptCost) -> bytes:
@@ -406,12 +389,11 @@ def _encrypted_pem(key: PrivateKey, passphrase: Passphrase, cost: ScryptCost) ->
     Written out here because the library's `BestAvailableEncryption` stretches the passphrase by
     PBKDF2 with 2048 rounds only, some hundred times cheaper to guess at.
     """
-    padder = padding.PKCS7(128).padder()
-    plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    padded = padder.update(plain) + padder.finalize()
     salt, iv = os.urandom(16), os.urandom(16)
     cipher = Cipher(algorithms.AES256(_derive(passphrase, salt, cost)), modes.CBC(iv))
-    encryptor = cipher.encryptor()
+    encryptor, padder = cipher.encryptor(), padding.PKCS7(128).padder()
+    plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    padded = padder.update(plain) + padder.finalize()
     sealed = encryptor.update(padded) + encryptor.finalize()
     # RFC 8018 §6.2 and appendix A.4, RFC 7914 §7: SEQUENCE 0x30, OCTET STRING 0x04, INTEGER 0x02.
     costs = [
@@ -436,14 +418,6 @@ def _der(tag: int, *parts: bytes) -> bytes:
     return bytes([tag, 0x80 | len(octets)]) + octets + body
 
 
-def _storage_json(head: dict[str, Any], key: bytes, passphrase: Passphrase) -> bytes:
-    kdf = head["kdf"]
-    cost = ScryptCost(n=kdf["n"], r=kdf["r"], p=kdf["p"])
-    aead = AESGCM(_derive(passphrase, base64.b64decode(kdf["salt"]), cost))
-    wrapped = aead.encrypt(base64.b64decode(head["nonce"]), key, rfc8785.dumps(head))
-    return rfc8785.dumps({**head, "wrapped": _text64(wrapped)})
-
-
 def _derive(passphrase: Passphrase, salt: bytes, cost: ScryptCost) -> bytes:
     return Scrypt(salt, length=32, n=cost.n, r=cost.r, p=cost.p).derive(passphrase.reveal())
 
@@ -463,7 +437,7 @@ def _wrong_passphrase(path: Path) -> CallerError:
 
 
 def _first_line(path: Path) -> Passphrase | str:
-    line = _read_secret(path).partition(b"\n")[0].removesuffix(b"\r")
+    line = _read(path, secret=True).partition(b"\n")[0].removesuffix(b"\r")
     try:
         return Passphrase(line.decode())
     except UnicodeDecodeError:
@@ -488,17 +462,13 @@ def _identity_in(path: Path, certificate: x509.Certificate) -> Identity:
         raise CallerError(f"'{path}': {error}") from error
 
 
-def _read_secret(path: Path) -> bytes:
-    return _read(path, secret=True)
-
-
 def _read(path: Path, *, secret: bool = False) -> bytes:
     """The bytes of a regular file; a `secret` one is opened to its owner alone, or refused."""
     try:
         # O_NONBLOCK: a pipe in its place must not make us wait. Then ask the open file itself, so
         # that nobody can swap it between the question and the reading.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(fd, "rb") as file:
+        try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise CallerError(f"'{path}' is not a regular file")
@@ -506,7 +476,10 @@ def _read(path: Path, *, secret: bool = False) -> bytes:
                 raise CallerError(
                     f"others than its owner have access to '{path}'; chmod 600 '{path}'"
                 )
-            data = file.read(FILE_BYTES_MAX + 1)
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                data = file.read(FILE_BYTES_MAX + 1)
+        finally:
+            os.close(fd)
     except OSError as error:
         raise CallerError(f"cannot read '{path}': {error.strerror}") from error
     if len(data) > FILE_BYTES_MAX:

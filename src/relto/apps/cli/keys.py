@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from relto.apps import clock
+from relto.envelope import keyid
 from relto.errors import CallerError, PeerError
 from relto.keys import (
     KeyFolder,
@@ -19,7 +20,6 @@ from relto.keys import (
     create_key_folder,
     fingerprint,
     identity_of,
-    keyid,
     open_key_folder,
     read_passphrase,
     spoken,
@@ -38,6 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     init = commands.add_parser(
         "init",
+        allow_abbrev=False,
         help="make a folder with a new CA, its keys and certificates",
         description="Make a folder with a party's new CA, and keys and certificates for its node, "
         "its TLS, its signing key and its officers. The passphrase is asked for on the terminal, "
@@ -66,10 +67,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         help="read the passphrase from the first line of this file, which has mode 0600",
     )
+    # Whoever tries this is told why not, instead of being quoted by "unrecognized arguments".
+    init.add_argument("--passphrase", nargs="?", const="", help=argparse.SUPPRESS)
     init.set_defaults(run=_init)
 
     show = commands.add_parser(
         "show",
+        allow_abbrev=False,
         help="show the certificates in a folder",
         description="Show the certificates in a folder, with fingerprints in groups to read out "
         "on the telephone. Needs no passphrase.",
@@ -80,6 +84,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _init(args: argparse.Namespace) -> int:
+    if args.passphrase is not None:
+        raise CallerError(
+            "a passphrase on the command line is seen by others; use --passphrase-file, and take "
+            "another passphrase"
+        )
     validity = _validity(args)
     passphrase = (
         read_passphrase(args.passphrase_file)
