@@ -223,6 +223,7 @@ class Store(Protocol):
 
     Obligations, for every method:
     * `StoreFull`: what was asked was not done; shed, and try again later.
+    * `CallerError`: the argument is bad or past a limit; nothing was done.
     * `StoreBroken`: whether it was done is unknown, and every later call raises it again, because
       a store that goes on after a failed fsync loses data. End the process.
     * One thread commits. `read` and blobs may be used from any thread.
@@ -298,5 +299,8 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the store. No snapshot may be open. A second call does nothing."""
+        """Let go of the store: every later call is `StoreBroken`, but to close again does nothing.
+
+        No snapshot may be open, and no commit may run.
+        """
         ...

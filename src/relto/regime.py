@@ -63,8 +63,8 @@ class Regime:
 
         Citations of consents and of own information name the clause of their channel.
         """
-        agreement, _, article = citation.rpartition("+")[2].partition("/")
-        return self._articles.get((agreement, article))
+        channel, _, article = citation.partition("/")
+        return self._articles.get((channel.rpartition("+")[2], article))
 
 
 def load_regime(files: Mapping[str, bytes]) -> Regime:
@@ -283,7 +283,7 @@ def closure(regime: Regime, party: str) -> Regime:
     """What a node of `party` knows of the regime (DESIGN §6).
 
     Its own agreements in full; of those that underlie or protect them, where it is no party, an
-    extract: parties, state and `equate` rows.
+    extract: parties, state and `equate` rows. Schemes and vocabulary are everyone's.
     """
     kept = {a.id: a for a in regime.agreements.values() if party in a.parties}
     waiting = list(kept.values())
@@ -296,12 +296,8 @@ def closure(regime: Regime, party: str) -> Regime:
     rests_on = {a.id: a.rests_on for a in kept.values()}
     events = [e for e in regime.timeline.events if e.agreement in kept]
     timeline, _ = make_timeline(events, rests_on)
-    parties = {p for a in kept.values() for p in a.parties} | {
-        p for a in kept.values() for c in a.clauses if isinstance(c.body, Onward) for p in c.body.to
-    }
     return replace(
         regime,
-        schemes={p: s for p, s in regime.schemes.items() if p in parties},
         agreements=kept,
         timeline=timeline,
         agreement_digests={a: regime.agreement_digests[a] for a in kept},

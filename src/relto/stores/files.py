@@ -7,6 +7,7 @@ alone. The names are the store's own; nothing here looks into a file.
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from relto.errors import CallerError, StoreFull
@@ -41,16 +42,21 @@ class Folder:
             pass
         except OSError as error:
             raise CallerError(f"cannot make the store '{path}': {error.strerror}") from error
-        _refuse_others(path, FOLDER_MODE)
+        _refuse_others(path, os.stat(path), FOLDER_MODE)
         # The folder itself may be a link, as operators like to make; nothing inside it may.
         self.path = path.resolve()
         self._lock = _open(self.path / "lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             os.close(self._lock)
             raise CallerError(
                 f"the store '{path}' is open in another process: stop that one first"
+            ) from error
+        except OSError as error:
+            os.close(self._lock)
+            raise CallerError(
+                f"cannot lock the store '{path}' ({error.strerror}): put it on a local disk"
             ) from error
 
     def reserve(self, name: str) -> Path:
@@ -64,8 +70,15 @@ class Folder:
         """
         path = self.path / name
         os.close(_open(path, os.O_RDWR | os.O_CREAT))
-        _sync_folder(self.path)
         return path
+
+    def sync(self, fuse: Fuse) -> None:
+        """Make the names in this folder durable."""
+        file = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | SAFELY)
+        try:
+            _fsync(file, fuse)
+        finally:
+            os.close(file)
 
     def close(self) -> None:
         os.close(self._lock)
@@ -76,12 +89,9 @@ class Blobs:
 
     def __init__(self, folder: Path, fuse: Fuse) -> None:
         path = folder / "blobs"
-        try:
+        with suppress(FileExistsError):
             os.mkdir(path, FOLDER_MODE)
-            _sync_folder(folder)
-        except FileExistsError:
-            pass
-        _refuse_others(path, FOLDER_MODE)
+        _refuse_others(path, os.lstat(path), FOLDER_MODE)
         self._fuse = fuse
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | SAFELY)
 
@@ -165,10 +175,10 @@ class Ballast:
         self._path = folder / "ballast"
         self._size_bytes = size_bytes
         self._fuse = fuse
-        try:
+        if not size_bytes:
+            self.release()  # what an earlier setting reserved
+        with suppress(StoreFull):  # A node must be able to start on a full disk; `held` tells it.
             self.restore()
-        except StoreFull:
-            pass  # A node must be able to start on a full disk; `held` tells it.
 
     @property
     def held(self) -> bool:
@@ -209,16 +219,15 @@ def _open(path: Path, flags: int) -> int:
     except OSError as error:
         raise CallerError(f"cannot open '{path}': {error.strerror}") from error
     try:
-        _refuse_others(path, FILE_MODE)
+        _refuse_others(path, os.fstat(file), FILE_MODE)
     except CallerError:
         os.close(file)
         raise
     return file
 
 
-def _refuse_others(path: Path, mode: int) -> None:
-    """Nothing, or CallerError: what is stored is the party's alone (threat: another local user)."""
-    found = os.stat(path)
+def _refuse_others(path: Path, found: os.stat_result, mode: int) -> None:
+    """Nothing, or CallerError: what is stored is for the user that the node runs as alone."""
     kind = stat.S_ISDIR if mode == FOLDER_MODE else stat.S_ISREG
     if not kind(found.st_mode):
         raise CallerError(f"'{path}' is not a {'folder' if mode == FOLDER_MODE else 'file'}")

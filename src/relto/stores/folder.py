@@ -21,7 +21,11 @@ def read_folder(folder: Path) -> tuple[dict[str, bytes], Problems]:
     """
     problems = Problems()
     files: dict[str, bytes] = {}
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as e:
+        raise CallerError(f'cannot read the regime folder "{folder}": {e.strerror}') from None
+    if not is_folder:
         raise CallerError(f'no regime folder "{folder}"; name a folder with vocabulary.toml')
     for count, (name, path) in enumerate(_entries(folder, "", problems)):
         if count >= ENTRIES_MAX:
@@ -34,11 +38,18 @@ def read_folder(folder: Path) -> tuple[dict[str, bytes], Problems]:
 
 
 def _entries(folder: Path, prefix: str, problems: Problems) -> Iterator[tuple[str, Path]]:
-    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+    try:
+        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+    except OSError as e:
+        problems.error(prefix.rstrip("/") or ".", 1, f"cannot be read: {e.strerror}")
+        return
+    for entry in entries:
         if entry.name.startswith("."):
             continue
         name = f"{prefix}{entry.name}"
-        if not prefix and entry.name in ("schemes", "agreements"):
+        if not name.isprintable():  # not UTF-8, a line break, or what turns the reading direction
+            problems.error(ascii(name)[1:-1], 1, "the file's name is not plain text; rename it")
+        elif not prefix and entry.name in ("schemes", "agreements"):
             if entry.is_symlink() or not entry.is_dir(follow_symlinks=False):
                 problems.error(name, 1, "is a link or no folder; make it a folder of its own")
             else:
@@ -53,10 +64,6 @@ def _entries(folder: Path, prefix: str, problems: Problems) -> Iterator[tuple[st
 
 
 def _read(name: str, path: Path, problems: Problems) -> bytes | None:
-    shown = name.encode("utf-8", "backslashreplace").decode()
-    if shown != name:
-        problems.error(shown, 1, "the file's name is not UTF-8; rename it")
-        return None
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as e:
@@ -67,4 +74,10 @@ def _read(name: str, path: Path, problems: Problems) -> bytes | None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             problems.error(name, 1, "is not a regular file; put one in its place")
             return None
-        return file.read(FILE_BYTES_MAX + 1)  # one byte more shows that it is too large
+        try:
+            return file.read(FILE_BYTES_MAX + 1)  # one byte more shows that it is too large
+        except OSError as e:
+            problems.error(
+                name, 1, f"cannot be read: {e.strerror}; put a regular file in its place"
+            )
+            return None

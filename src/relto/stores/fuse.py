@@ -41,8 +41,14 @@ class Fuse:
 
     def blow(self, why: str) -> StoreBroken:
         """Remember the first reason, and return the exception to raise."""
-        self._blown = self._blown or f"{why}: restart the node, which then checks {self._place}"
+        self._blown = self._blown or (
+            f"{why}: restart the node; if it does not start, restore {self._place} from a backup"
+        )
         return StoreBroken(self._blown)
+
+    def end(self) -> None:
+        """The store is closed; an earlier reason stays."""
+        self._blown = self._blown or "the store is closed"
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -53,7 +59,8 @@ class Fuse:
             raise
         except apsw.FullError as error:
             raise StoreFull(f"the disk of {self._place} is full: free some space") from error
-        except apsw.BusyError as error:
+        except (apsw.BusyError, apsw.ProtocolError) as error:
+            # PROTOCOL: a snapshot lost the race for its place in the log too often.
             raise StoreFull(f"{self._place} is busy: try again later") from error
         except apsw.Error as error:
             raise self.blow(f"the database failed ({_code(error)})") from error

@@ -64,6 +64,7 @@ OUTBOX = (
     "SELECT number, peer, precedence, due_ms, lease_until_ms, attempts, error, subject, body,"
     " ready_ms, digest FROM outbox"
 )
+LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'"
 
 
 class SqlReader:
@@ -152,11 +153,11 @@ class SqlReader:
         return rows
 
     def journal_head(self) -> tuple[int, bytes]:
-        found = self._rows("SELECT number, link FROM journal ORDER BY number DESC LIMIT 1", ())
-        if not found:
+        last = self._integer("SELECT coalesce(max(number), 0) FROM journal", ())
+        if not last:
             return 0, JOURNAL_START
-        number, link = found[0]
-        return number, link
+        [row] = self.journal(last - 1, 1)
+        return last, row.link
 
     def meta(self, key: str) -> bytes | None:
         found = self._rows(
@@ -170,18 +171,19 @@ class SqlReader:
         return value
 
     def _rows(self, sql: str, values: tuple[str | int | bytes, ...]) -> list[tuple[Any, ...]]:
-        return self._run(sql, values).fetchall()
-
-    def _run(self, sql: str, values: tuple[str | int | bytes, ...]) -> apsw.Cursor:
-        if self._connection is None:
-            raise RuntimeError("a transaction or snapshot was used after its end")
-        self._fuse.check()
+        connection = self._live()
         try:
             with self._fuse.guard():
-                return self._connection.execute(sql, values)
+                return connection.execute(sql, values).fetchall()
         except StoreError as error:
             self.failed = error
             raise
+
+    def _live(self) -> apsw.Connection:
+        if self._connection is None:
+            raise RuntimeError("a transaction or snapshot was used after its end")
+        self._fuse.check()
+        return self._connection
 
     def _integer(self, sql: str, values: tuple[str | int | bytes, ...]) -> int:
         number: int = self._rows(sql, values)[0][0]
@@ -322,8 +324,8 @@ class SqlTransaction(SqlReader):
 
     def _change(self, sql: str, values: tuple[str | int | bytes, ...]) -> bool:
         """Run a statement that writes; whether it changed a row."""
-        connection = self._run(sql, values).connection
-        return connection.changes() > 0
+        self._rows(sql, values)
+        return self._live().changes() > 0
 
 
 def _kind_and_state(kind: str, state: str | None) -> tuple[str, tuple[str, ...]]:
@@ -351,7 +353,7 @@ def _digest(*fields: str | int | bytes) -> bytes:
     """SHA-256 over fields, each with its length before it, so that none can run into the next."""
     digest = sha256()
     for field in fields:
-        data = field if isinstance(field, bytes) else str(field).encode()
+        data = str(field).encode() if isinstance(field, str | int) else field
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
     return digest.digest()

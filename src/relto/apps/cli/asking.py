@@ -1,0 +1,140 @@
+"""How commands ask a running node, over its Unix socket, and sign on an officer's behalf."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from relto import envelope as dsse
+from relto.envelope import Envelope
+from relto.errors import CallerError
+from relto.keys import (
+    FileSigner,
+    ask_passphrase,
+    decode_certificate,
+    read_passphrase,
+    read_private_key,
+)
+from relto.links import unix_request
+from relto.records import Record
+
+__all__ = [
+    "NodeRefused",
+    "Officer",
+    "add_node",
+    "add_officer",
+    "answered",
+    "ask",
+    "ask_raw",
+    "officer",
+    "say",
+]
+
+TIMEOUT_S = 120.0
+
+
+class NodeRefused(CallerError):
+    """The node said no. `answer` is all that it said."""
+
+    def __init__(self, answer: Mapping[str, Any]) -> None:
+        super().__init__(str(answer.get("error", "the node refused")))
+        self.answer = answer
+
+
+def add_node(parser: argparse.ArgumentParser) -> None:
+    """`--node DIR`, or the environment's RELTO_NODE."""
+    parser.add_argument(
+        "--node",
+        metavar="DIR",
+        default=os.environ.get("RELTO_NODE"),
+        help="the node's folder (default: $RELTO_NODE)",
+    )
+
+
+def add_officer(parser: argparse.ArgumentParser) -> None:
+    """`--officer PATH` and where its passphrase comes from."""
+    parser.add_argument(
+        "--officer",
+        required=True,
+        metavar="PATH",
+        help="the officer's key and certificate: PATH.key and PATH.crt",
+    )
+    parser.add_argument("--passphrase-file", metavar="FILE", help="first line: the passphrase")
+
+
+def ask_raw(
+    args: argparse.Namespace, method: str, target: str, body: bytes = b""
+) -> tuple[int, bytes]:
+    if not args.node:
+        raise CallerError("which node? give --node DIR, or set RELTO_NODE")
+    response = unix_request(
+        Path(args.node) / "node.sock", method, target, body, timeout_s=TIMEOUT_S
+    )
+    return response.status, response.body
+
+
+def ask(
+    args: argparse.Namespace, method: str, target: str, body: Mapping[str, Any] | None = None
+) -> Any:
+    """The node's answer. Raises NodeRefused with what it said."""
+    data = b"" if body is None else json.dumps(body).encode()
+    return answered(*ask_raw(args, method, target, data))
+
+
+def answered(status: int, data: bytes) -> Any:
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        raise CallerError(f"the node answered {status} without JSON") from None
+    if status != 200:
+        raise NodeRefused(answer if isinstance(answer, dict) else {})
+    return answer
+
+
+class Officer:
+    """An officer's key, on the officer's own side; and the certificate that vouches for it."""
+
+    def __init__(self, signer: FileSigner, certificate: bytes) -> None:
+        self._signer = signer
+        self.certificate = certificate
+
+    def sign(self, kind: type[Record], payload: bytes) -> Envelope:
+        return dsse.sign(kind.type(), payload, [self._signer])
+
+
+def officer(args: argparse.Namespace) -> Officer:
+    """The officer that the options name, unlocked. Raises CallerError."""
+    path = Path(args.officer)
+    passphrase = (
+        read_passphrase(Path(args.passphrase_file))
+        if args.passphrase_file
+        else ask_passphrase(confirm=False)
+    )
+    signer = FileSigner(read_private_key(path.with_name(path.name + ".key"), passphrase))
+    certificate_file = path.with_name(path.name + ".crt")
+    try:
+        from_pem = certificate_file.read_bytes()
+    except OSError as e:
+        raise CallerError(f'cannot read "{certificate_file}": {e.strerror}') from None
+    certificate = _der(from_pem, certificate_file)
+    if dsse.keyid(decode_certificate(certificate).public_key()) != signer.keyid:
+        raise CallerError(f'"{certificate_file}" is not the certificate of that key')
+    return Officer(signer, certificate)
+
+
+def _der(pem: bytes, file: Path) -> bytes:
+    try:
+        return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    except ValueError:
+        raise CallerError(f'"{file}" is no certificate in PEM form') from None
+
+
+def say(text: str) -> None:
+    """Words for the person at the terminal, apart from the output that programs read."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,367 @@
+"""`relto share|offer|inbox|item|review|hold`: what analysts and disclosure officers do."""
+
+import argparse
+import base64
+import json
+import mimetypes
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from relto.apps.cli.asking import (
+    NodeRefused,
+    add_node,
+    add_officer,
+    answered,
+    ask,
+    ask_raw,
+    officer,
+    say,
+)
+from relto.counter import framed, unframed
+from relto.errors import CallerError
+from relto.explanations import LANGUAGES, in_language
+from relto.labels import KINDS
+from relto.records import PRECEDENCES, Approval, Hold, Manifest
+
+__all__ = ["add_parser"]
+
+PAYLOAD_BYTES_MAX = 1024 * 1024 * 1024
+EXIT_REFUSED = 1
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    share = subparsers.add_parser("share", help="make an item of a file and share it")
+    share.add_argument("file", metavar="FILE", help="the content; - for standard input")
+    share.add_argument("--topic", action="append", default=[], required=True, help="repeatable")
+    share.add_argument("--about", action="append", default=[], help="subject; repeatable")
+    share.add_argument("--mark", required=True, help="our own mark, such as KOR:II")
+    share.add_argument("--rel-to", required=True, metavar="PARTIES", help="readers, as JPN,USA")
+    share.add_argument("--to", metavar="PARTIES", help="send to these now (default: all readers)")
+    share.add_argument("--kind", choices=KINDS, default="report")
+    share.add_argument("--title", help="default: the file's name")
+    share.add_argument("--media-type", help="default: guessed from the file's name")
+    share.add_argument("--precedence", choices=PRECEDENCES, default="ROUTINE")
+    share.add_argument("--from", action="append", default=[], dest="sources", metavar="ID",
+                       help="built on this item; repeatable")  # fmt: skip
+    share.add_argument("--exercise", action="store_true", help="an exercise, never real")
+    _common(share, _share)
+    offer = subparsers.add_parser("offer", help="release an item that is here to another party")
+    offer.add_argument("id", metavar="ID")
+    offer.add_argument("--to", required=True, metavar="PARTY")
+    offer.add_argument("--precedence", choices=PRECEDENCES)
+    _common(offer, _offer)
+    inbox = subparsers.add_parser("inbox", help="items that came here")
+    inbox.add_argument("--all", action="store_true", help="also our own, refused and passing ones")
+    inbox.add_argument("--limit", type=int, default=50)
+    _common(inbox, _inbox)
+
+    item = subparsers.add_parser("item", help="show an item, or get its content")
+    commands = item.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    show = commands.add_parser("show", help="label, banners, path with signatures, articles")
+    show.add_argument("id", metavar="ID")
+    show.add_argument("--lang", choices=LANGUAGES, default="en")
+    _common(show, _show)
+    get = commands.add_parser("get", help="the content, stamped; the reading is journaled")
+    get.add_argument("id", metavar="ID")
+    get.add_argument("--out", metavar="FILE", help="default: standard output")
+    _common(get, _get)
+
+    review = subparsers.add_parser("review", help="what waits for a disclosure officer")
+    commands = review.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _common(commands.add_parser("list", help="what waits, FLASH first"), _review_list)
+    for name, run, words in (
+        ("show", _review_show, "what would be released, and by which article"),
+        ("approve", _approve, "sign the release"),
+        ("refuse", _refuse, "refuse the release; whoever asked for it is told"),
+    ):
+        parser = commands.add_parser(name, help=words)
+        parser.add_argument("id", metavar="ID")
+        parser.add_argument("--to", required=True, metavar="PARTY")
+        if name == "show":
+            parser.add_argument("--lang", choices=LANGUAGES, default="en")
+        if name == "approve":
+            add_officer(parser)
+        _common(parser, run)
+
+    hold = subparsers.add_parser("hold", help="stop all releases to one party, or lift the stop")
+    hold.add_argument("--to", required=True, metavar="PARTY")
+    hold.add_argument("--lift", action="store_true")
+    add_officer(hold)
+    _common(hold, _hold)
+
+
+def _common(parser: argparse.ArgumentParser, run: Any) -> None:
+    add_node(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def _print(args: argparse.Namespace, answer: Any, lines: list[str]) -> int:
+    print(json.dumps(answer, ensure_ascii=False) if args.json else "\n".join(lines))
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _refused(args: argparse.Namespace, refusal: NodeRefused) -> int:
+    """What the decision refused is an answer: exit 1, with reasons and what would change it."""
+    answer = refusal.answer
+    if "refusals" not in answer:
+        raise refusal
+    if args.json:
+        print(json.dumps(answer, ensure_ascii=False))
+        return EXIT_REFUSED
+    for denied in answer["refusals"]:
+        print(f"may not go to {denied['to']}:")
+        for reason in denied["reasons"]:
+            print(f"  {reason['code']}" + (f" ({reason['cites']})" if "cites" in reason else ""))
+        print("  what would change it:")
+        for need in denied["needs"]:
+            print(f"    {need}")
+    return EXIT_REFUSED
+
+
+def _share(args: argparse.Namespace) -> int:
+    body, name = _content(args.file)
+    media_type = args.media_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    header = {"title": args.title or name, "media_type": media_type, "name": name}
+    readers = _names(args.rel_to)
+    label: dict[str, Any] = {
+        "mark": args.mark,
+        "releasable_to": readers,
+        "kind": args.kind,
+        "topics": args.topic,
+        "about": args.about,
+    }
+    if args.exercise:
+        label["exercise"] = True
+    head = {
+        "label": label,
+        "header": header,
+        "to": _names(args.to) if args.to else readers,
+        "precedence": args.precedence,
+        "from": args.sources,
+    }
+    if len(body) > 8 * 1024 * 1024:
+        say(f"sealing {len(body) // 1024 // 1024} MiB …")
+    try:
+        answer = answered(*ask_raw(args, "POST", "/drafts", framed(head, body)))
+    except NodeRefused as e:
+        return _refused(args, e)
+    return _print(args, answer, [f"item {answer['id']}", *_ways(answer)])
+
+
+def _content(file: str) -> tuple[bytes, str]:
+    if file == "-":
+        return sys.stdin.buffer.read(PAYLOAD_BYTES_MAX + 1), "standard-input"
+    path = Path(file)
+    try:
+        size = path.stat().st_size
+        if size > PAYLOAD_BYTES_MAX:
+            raise CallerError(f'"{file}" has {size} bytes; at most {PAYLOAD_BYTES_MAX}')
+        return path.read_bytes(), path.name
+    except OSError as e:
+        raise CallerError(f'cannot read "{file}": {e.strerror}') from None
+
+
+def _ways(answer: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for way in answer["to"]:
+        text = f"  to {way['to']}: {_STATES.get(way['state'], way['state'])}"
+        if way.get("codes"):
+            text += f" ({', '.join(way['codes'])})"
+        if way.get("undelivered_because"):
+            text += f": {way['undelivered_because']}"
+        if way.get("late"):
+            text += ", LATE for its precedence"
+        lines.append(text)
+    return lines
+
+
+_STATES = {
+    "review": "waiting for a disclosure officer (relto review list)",
+    "ready": "released, on its way",
+    "sent": "with the next node, no receipt yet",
+    "with-hub": "with the hub, which holds it; waiting there",
+    "delivered": "delivered, receipt verified",
+    "refused": "refused on the way",
+    "declined": "refused by our own officer",
+    "blocked": "stopped here",
+}
+
+
+def _offer(args: argparse.Namespace) -> int:
+    body = {"to": args.to}
+    if args.precedence:
+        body["precedence"] = args.precedence
+    try:
+        answer = ask(args, "POST", f"/items/{args.id}/offer", body)
+    except NodeRefused as e:
+        return _refused(args, e)
+    return _print(args, answer, [f"item {answer['id']}", *_ways(answer)])
+
+
+def _line(item: Mapping[str, Any]) -> str:
+    exercise = "EXERCISE " if item.get("exercise") else ""
+    title = item.get("title") or "(content not opened here)"
+    return (
+        f"{item['id'][:12]}  {item['precedence']:<9} {item['at']}  {item['from']} {item['kind']}  "
+        f"{exercise}{item['banner']}  {title}"
+    )
+
+
+def _inbox(args: argparse.Namespace) -> int:
+    states = [None] if args.all else ["received", "receiving"]
+    items: list[Any] = []
+    for state in states:
+        query = f"limit={args.limit}" + (f"&state={state}" if state else "")
+        items += ask(args, "GET", f"/items?{query}")["items"]
+    lines = []
+    for item in items:
+        lines.append(_line(item) + ("" if item["state"] == "received" else f"  [{item['state']}]"))
+        lines += _ways(item)
+    return _print(args, {"items": items}, lines or ["nothing"])
+
+
+def _show(args: argparse.Namespace) -> int:
+    item = ask(args, "GET", f"/items/{args.id}")
+    label = item["label"]
+    lines = [
+        _line(item),
+        f"  id        {item['id']}",
+        f"  label     {label['mark']}, "
+        f"releasable to {', '.join(label['releasable_to']) or 'nobody'}; "
+        f"about {', '.join(label['about']) or 'nothing named'}; "
+        f"topics {', '.join(label['topics']) or 'none'}",
+    ]
+    for source in label.get("sources", []):
+        if source["item"] != "self":
+            lines.append(
+                f"  source    {source['item'][:12]} of {source['originator']} ({source['mark']})"
+            )
+    banners = " → ".join(f"{b['party']} {b['banner']}" for b in item["banners"])
+    lines.append(f"  banners   {banners}")
+    manifest = item["manifest"]
+    if "signed_by" in manifest:
+        signers = ", ".join(manifest["signed_by"])
+        lines.append(
+            f"  {manifest['at']}  made by {manifest['party']}, signed by {signers}: verified"
+        )
+    for step in item["path"]:
+        signers = ", ".join(step["signed_by"])
+        lines.append(
+            f"  {step['at']}  released {' → '.join(step['path'])} as {', '.join(step['marks'])} "
+            f"by {', '.join(step['cites'])}, signed by the {signers} of {step['party']}: verified"
+        )
+        for cite, text in step["articles"].items():
+            lines.append(f"      {cite}: {in_language(text, args.lang)}")
+    for answer in item["answers"]:
+        codes = f" ({', '.join(answer['codes'])})" if "codes" in answer else ""
+        lines.append(f"  {answer['at']}  {answer['record']} of {answer['party']}{codes}: verified")
+    return _print(args, item, [*lines, *_ways(item)])
+
+
+def _get(args: argparse.Namespace) -> int:
+    status, data = ask_raw(args, "GET", f"/items/{args.id}/payload")
+    if status != 200:
+        answered(status, data)
+    head, body = unframed(data)
+    exercise = "EXERCISE // " if head.get("exercise") else ""
+    stamp = f"{exercise}{head['banner']} // {head['from']} ({head['mark']}) // {head['id'][:12]}"
+    stamped = body
+    if head["header"]["media_type"].startswith("text/"):
+        line = stamp.encode() + b"\n"
+        stamped = line + body + (b"" if body.endswith(b"\n") else b"\n") + line
+    if args.out is None:
+        sys.stdout.buffer.write(stamped)
+        sys.stdout.buffer.flush()
+    else:
+        _write(Path(args.out), stamped)
+    say(f"{stamp}  {head['header']['title']}")
+    return 0
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A new file for its owner alone; nothing is overwritten."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError as e:
+        raise CallerError(f'cannot write "{path}": {e.strerror}') from None
+
+
+def _review_list(args: argparse.Namespace) -> int:
+    reviews = ask(args, "GET", "/reviews")["reviews"]
+    lines = []
+    for review in reviews:
+        approved = ", ".join(review["approved_by"]) or "nobody yet"
+        lines.append(
+            f"{_line(review)}\n  to {review['review_to']}: {review['officers']} officer(s) "
+            f"needed, approved by {approved}"
+        )
+    return _print(args, {"reviews": reviews}, lines or ["nothing waits for review"])
+
+
+def _review_lines(review: Mapping[str, Any], language: str) -> list[str]:
+    label = review["label"]
+    return [
+        _line(review),
+        f"  readers   {', '.join(label['releasable_to']) or 'nobody'}; about "
+        f"{', '.join(label['about']) or 'nothing named'}; topics {', '.join(label['topics'])}",
+        f"  path      {' → '.join(review['path'])}",
+        f"  marks     {' → '.join(review['marks'])}",
+        f"  protected {', '.join(review['protected_by'])}",
+        *(
+            f"  article   {cite}: {in_language(text, language)}"
+            for cite, text in review["articles"].items()
+        ),
+        f"  officers  {review['officers']}",
+    ]
+
+
+def _review_show(args: argparse.Namespace) -> int:
+    review = ask(args, "GET", f"/reviews/{args.id}/{args.to}")
+    return _print(args, review, _review_lines(review, args.lang))
+
+
+def _approve(args: argparse.Namespace) -> int:
+    """Sign what the node drafted: the approval and, for our own item, its manifest."""
+    review = ask(args, "GET", f"/reviews/{args.id}/{args.to}")
+    for line in _review_lines(review, "en"):
+        say(line)
+    signer = officer(args)
+    body = {
+        "approval": signer.sign(Approval, base64.b64decode(review["approval"])).to_json(),
+        "certificate": base64.b64encode(signer.certificate).decode(),
+    }
+    if "manifest" in review:
+        manifest = base64.b64decode(review["manifest"])
+        body["manifest"] = signer.sign(Manifest, manifest).to_json()
+    try:
+        answer = ask(args, "POST", f"/reviews/{args.id}/{args.to}/approve", body)
+    except NodeRefused as e:
+        return _refused(args, e)
+    return _print(args, answer, [f"item {answer['id']}", *_ways(answer)])
+
+
+def _refuse(args: argparse.Namespace) -> int:
+    answer = ask(args, "POST", f"/reviews/{args.id}/{args.to}/refuse")
+    return _print(args, answer, [f"item {answer['id']}", *_ways(answer)])
+
+
+def _hold(args: argparse.Namespace) -> int:
+    draft = ask(args, "POST", "/holds/draft", {"to": args.to, "on": not args.lift})
+    signer = officer(args)
+    body = {
+        "hold": signer.sign(Hold, base64.b64decode(draft["hold"])).to_json(),
+        "certificate": base64.b64encode(signer.certificate).decode(),
+    }
+    answer = ask(args, "POST", "/holds", body)
+    word = "nothing is released to" if answer["on"] else "releases go again to"
+    return _print(args, answer, [f"{word} {answer['to']}"])

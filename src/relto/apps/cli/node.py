@@ -1,0 +1,121 @@
+"""`relto node init|serve|status`: make a node's folder, run it, see how it is."""
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+
+from relto.apps.cli.asking import add_node, ask
+from relto.config import decode_config
+from relto.errors import CallerError
+from relto.keys import ask_passphrase, read_passphrase
+from relto.serving import CONFIG_FILE, read_config, serve
+
+__all__ = ["add_parser"]
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser("node", help="make, run and look after a node")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    init = commands.add_parser("init", help="make a node's folder with its configuration")
+    init.add_argument("dir", metavar="DIR", help="the folder to make")
+    init.add_argument("--party", required=True, help="this node's party")
+    init.add_argument("--regime", required=True, metavar="DIR", help="the regime folder")
+    init.add_argument("--keys", required=True, metavar="DIR", help="the party's key folder")
+    init.add_argument("--listen", required=True, metavar="HOST:PORT", help="where peers connect")
+    init.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="PARTY=HOST:PORT=CA.crt",
+        help="another party's node and its CA certificate; once for each",
+    )
+    init.add_argument(
+        "--exercise", action="store_true", help="the clock may be set; needs EXERCISE certificates"
+    )
+    init.set_defaults(run=_init)
+    serving = commands.add_parser("serve", help="run the node until SIGTERM")
+    serving.add_argument("dir", metavar="DIR", help="the node's folder")
+    serving.add_argument("--passphrase-file", metavar="FILE", help="first line: the passphrase")
+    serving.set_defaults(run=_serve)
+    status = commands.add_parser("status", help="items, queues, links, holds, clock")
+    add_node(status)
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.set_defaults(run=_status)
+    clock = commands.add_parser("clock", help="set the clock of an exercise")
+    add_node(clock)
+    clock.add_argument("at", metavar="INSTANT", help="such as 2014-12-29T00:00:00Z")
+    clock.set_defaults(run=_clock)
+
+
+def _init(args: argparse.Namespace) -> int:
+    folder = Path(args.dir)
+    peers = []
+    for given in args.peer:
+        party, _, rest = given.partition("=")
+        address, _, ca = rest.partition("=")
+        if not (party and address and ca):
+            raise CallerError(f'"{given}" is not PARTY=HOST:PORT=CA.crt')
+        peers.append((party, address, Path(ca).resolve()))
+    lines = [
+        f"party = {json.dumps(args.party)}",
+        f"regime = {json.dumps(str(Path(args.regime).resolve()))}",
+        f"keys = {json.dumps(str(Path(args.keys).resolve()))}",
+        f"listen = {json.dumps(args.listen)}",
+        f"clock = {json.dumps('exercise' if args.exercise else 'system')}",
+        "",
+        "[limits]",
+        "payload_bytes_max = 33554432",
+    ]
+    for party, address, path in peers:
+        lines += ["", "[[peer]]", f"party = {json.dumps(party)}"]
+        lines += [f"address = {json.dumps(address)}", f"ca = {json.dumps(str(path))}"]
+    text = "\n".join(lines) + "\n"
+    decode_config(text.encode(), folder / CONFIG_FILE)  # what could not be read is not written
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise CallerError(f'cannot make "{folder}": {e.strerror}') from None
+    print(f"made {folder / CONFIG_FILE}; run it with: relto node serve {folder}")
+    return 0
+
+
+def _serve(args: argparse.Namespace) -> int:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    config = read_config(Path(args.dir))
+    passphrase = (
+        read_passphrase(Path(args.passphrase_file))
+        if args.passphrase_file
+        else ask_passphrase(confirm=False)
+    )
+    asyncio.run(serve(config, passphrase, ready=lambda: print("ready", flush=True)))
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    status = ask(args, "GET", "/status")
+    if args.json:
+        print(json.dumps(status, ensure_ascii=False))
+        return 0
+    exercise = " EXERCISE" if status["exercise"] else ""
+    print(f"node of {status['party']}{exercise}, clock {status['clock']}")
+    print(f"  regime {status['regime'][:16]}…, in force: {', '.join(status['in_force']) or 'none'}")
+    items = ", ".join(f"{count} {state}" for state, count in status["items"].items() if count)
+    print(f"  items: {items or 'none'}; waiting for review: {status['reviews']}")
+    for peer in status["peers"]:
+        print(f"  {peer['party']}: {peer['waiting']} messages owed, link {peer['link']}")
+    if status["holds"]:
+        print(f"  on hold, nothing is released to: {', '.join(status['holds'])}")
+    journal = status["journal"]
+    print(f"  journal: {journal['entries']} entries, head {journal['link'][:16]}…")
+    return 0
+
+
+def _clock(args: argparse.Namespace) -> int:
+    print(ask(args, "POST", "/clock", {"at": args.at})["clock"])
+    return 0

@@ -1,0 +1,1 @@
+"""Real history, played by three nodes on one machine."""

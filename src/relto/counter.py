@@ -1,0 +1,615 @@
+"""The counter: what a node answers its own people, over its Unix socket.
+
+Requests and answers are JSON, payloads ride behind a JSON head. The node drafts, and officers
+sign on their own side: no officer's key ever comes here.
+"""
+
+import base64
+import json
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from relto.courier import Courier
+from relto.envelope import Envelope
+from relto.errors import CallerError, PeerError, StoreFull
+from relto.events import Approve, Decline, Offer, Refused
+from relto.explanations import banner
+from relto.instants import is_instant, moment
+from relto.items import Item, Outgoing, Proposal
+from relto.labels import SELF, Label, words_of
+from relto.links import PeerCredentials, Request, Response
+from relto.node import LISTING_MAX, Node
+from relto.payloads import Payload
+from relto.records import PRECEDENCES, Approval, Manifest, Receipt, Refusal, Release, decode_record
+from relto.tables import quoted
+from relto.trust import Certificates
+
+__all__ = ["Counter", "framed", "unframed"]
+
+log = logging.getLogger("relto.counter")
+
+HEAD_BYTES_MAX = 256 * 1024
+LATE_S = {"FLASH": 600, "IMMEDIATE": 1_800, "PRIORITY": 10_800, "ROUTINE": 21_600}
+"""How long handling may take by precedence (DESIGN §1), in seconds."""
+
+Json = dict[str, Any]
+
+
+def framed(head: Json, body: bytes) -> bytes:
+    """A JSON head and bytes behind it: a 4-byte length, the head, the bytes."""
+    data = json.dumps(head, ensure_ascii=False).encode()
+    return len(data).to_bytes(4, "big") + data + body
+
+
+def unframed(data: bytes) -> tuple[Json, bytes]:
+    """The head and the bytes of what `framed` made. Raises CallerError."""
+    size = int.from_bytes(data[:4], "big")
+    if not 0 < size <= HEAD_BYTES_MAX or len(data) < 4 + size:
+        raise CallerError("the request is cut off, or its head is too large")
+    return _json(data[4 : 4 + size]), data[4 + size :]
+
+
+def _json(data: bytes) -> Json:
+    try:
+        value = json.loads(data)
+    except ValueError:
+        raise CallerError("the request is not JSON") from None
+    if not isinstance(value, dict):
+        raise CallerError("the request is not a JSON object")
+    return value
+
+
+class Counter:
+    """Handles the requests of a node's own people."""
+
+    def __init__(self, node: Node, couriers: Mapping[str, Courier]) -> None:
+        self.node = node
+        self.couriers = couriers
+        self._routes: list[tuple[str, re.Pattern[str], Callable[..., Awaitable[Json | bytes]]]] = [
+            ("GET", re.compile(r"/status\Z"), self._status),
+            ("GET", re.compile(r"/items\Z"), self._items),
+            ("GET", re.compile(r"/items/([0-9a-f]{4,64})\Z"), self._item),
+            ("GET", re.compile(r"/items/([0-9a-f]{4,64})/payload\Z"), self._payload),
+            ("POST", re.compile(r"/items/([0-9a-f]{4,64})/offer\Z"), self._offer),
+            ("POST", re.compile(r"/drafts\Z"), self._draft),
+            ("GET", re.compile(r"/reviews\Z"), self._reviews),
+            ("GET", re.compile(r"/reviews/([0-9a-f]{4,64})/([A-Z0-9_]+)\Z"), self._review),
+            (
+                "POST",
+                re.compile(r"/reviews/([0-9a-f]{4,64})/([A-Z0-9_]+)/approve\Z"),
+                self._approve,
+            ),
+            ("POST", re.compile(r"/reviews/([0-9a-f]{4,64})/([A-Z0-9_]+)/refuse\Z"), self._refuse),
+            ("POST", re.compile(r"/holds/draft\Z"), self._draft_hold),
+            ("POST", re.compile(r"/holds\Z"), self._hold),
+            ("POST", re.compile(r"/clock\Z"), self._clock),
+            ("GET", re.compile(r"/journal\Z"), self._journal),
+        ]
+
+    async def handle(self, request: Request) -> Response:
+        """One request: 200 with the answer, 409 for what cannot be, 503 for come back later."""
+        try:
+            who = self._person(request)
+            for method, pattern, handler in self._routes:
+                match = pattern.match(request.path)
+                if match and method == request.method:
+                    answer = await handler(request, who, *match.groups())
+                    if isinstance(answer, bytes):
+                        return Response(200, answer, "application/octet-stream")
+                    return _response(200, answer)
+            raise CallerError(f"no such request: {request.method} {quoted(request.path)}")
+        except Refused as e:
+            refusals = [
+                {
+                    "to": denied.to,
+                    "reasons": [
+                        {"code": r.code, **_given(cites=r.cites, source=r.source)}
+                        for r in denied.deny.reasons
+                    ],
+                    "needs": list(denied.needs),
+                }
+                for denied in e.refusals
+            ]
+            return _response(409, {"error": str(e), "refusals": refusals})
+        except StoreFull as e:
+            return _response(503, {"error": str(e)})
+        except (CallerError, PeerError) as e:
+            return _response(409, {"error": str(e)})
+
+    def _person(self, request: Request) -> str:
+        """The socket's peer by uid: someone the configuration names, or the node's own user."""
+        assert isinstance(request.peer, PeerCredentials)  # noqa: S101  # a Unix link has no other
+        uid = request.peer.uid
+        name = self.node.config.people.get(uid)
+        if name is None and uid == os.getuid():
+            name = "operator"
+        if name is None:
+            raise CallerError(f"uid {uid} is nobody's here; name it under [people]")
+        return name
+
+    # reading
+
+    async def _status(self, request: Request, who: str) -> Json:
+        node = self.node
+        with node.store.read() as reader:
+            states = ("made", "review", "received", "receiving", "passing", "refused")
+            counts = {state: reader.count("item", state) for state in states}
+            reviews = reader.count("review", "waiting")
+            holds = sorted(node.held_to(reader))
+            head, link = reader.journal_head()
+            peers = [
+                {
+                    "party": party,
+                    "waiting": reader.outbox_count(party),
+                    "link": courier.link_error or "ok",
+                }
+                for party, courier in sorted(self.couriers.items())
+            ]
+        return {
+            "party": node.party,
+            "exercise": node.trust.exercise,
+            "clock": node.clock.instant(),
+            "regime": node.engine.regime.digest,
+            "in_force": sorted(node.engine.in_force_at(node.clock.instant())),
+            "items": counts,
+            "reviews": reviews,
+            "holds": holds,
+            "peers": peers,
+            "journal": {"entries": head, "link": link.hex()},
+            "ballast": node.store.ballast_held,
+        }
+
+    async def _items(self, request: Request, who: str) -> Json:
+        options = _query(request.query, {"state", "after", "limit"})
+        limit = min(int(options.get("limit", "50")), LISTING_MAX)
+        with self.node.store.read() as reader:
+            rows = reader.listing(
+                "item", state=options.get("state"), after=options.get("after", ""), limit=limit
+            )
+        items = [self._summary(Item.decode(row.body)) for row in rows]
+        if items:
+            entry = {"event": "list", "by": who, "items": len(items)}
+            await self.node.submit(
+                lambda tx: self.node.journal(tx, entry, self.node.clock.instant())
+            )
+        return {"items": items, **_given(next=rows[-1].cursor if len(rows) == limit else None)}
+
+    def _summary(self, item: Item) -> Json:
+        engine = self.node.engine
+        label = item.label(engine.regime)
+        held = item.held_as or label.mark
+        return {
+            "id": item.id,
+            "state": item.state,
+            "from": label.maker,
+            "kind": label.kind,
+            "mark": label.mark,
+            "held_as": held,
+            "banner": banner(engine, held),
+            "precedence": item.precedence,
+            "at": item.at,
+            "to": [self._way(item, o) for o in item.outgoing],
+            **({"exercise": True} if label.exercise else {}),
+            **_given(title=self._title(item)),
+        }
+
+    def _title(self, item: Item) -> str | None:
+        if item.key is None or item.stored != "row":
+            return None
+        return str(self.node.payload(item).header["title"])
+
+    def _way(self, item: Item, outgoing: Outgoing) -> Json:
+        """Where the item stands on its way to one party, as people see it."""
+        now = self.node.clock.now()
+        late = (
+            outgoing.state not in ("delivered", "refused", "declined")
+            and (now - moment(outgoing.since)).total_seconds() > LATE_S[outgoing.precedence]
+        )
+        error = ""
+        if outgoing.outbox is not None:
+            error = self._outbox_error(outgoing)
+        return {
+            "to": outgoing.proposal.to,
+            "state": outgoing.state,
+            "since": outgoing.since,
+            **({"late": True} if late else {}),
+            **({"codes": list(outgoing.codes)} if outgoing.codes else {}),
+            **({"undelivered_because": error} if error else {}),
+        }
+
+    def _outbox_error(self, outgoing: Outgoing) -> str:
+        assert outgoing.outbox is not None  # noqa: S101  # asked only then
+        with self.node.store.read() as reader:
+            rows = reader.outbox_rows(outgoing.proposal.path[1], outgoing.outbox - 1, 1)
+        return rows[0].error if rows and rows[0].number == outgoing.outbox else ""
+
+    def _find(self, prefix: str) -> Item:
+        """The item whose id begins so; people type the first digits."""
+        if len(prefix) == 64:
+            return self.node.item(prefix)
+        found = None
+        after = ""
+        with self.node.store.read() as reader:
+            while rows := reader.listing("item", after=after, limit=LISTING_MAX):
+                after = rows[-1].cursor
+                for row in rows:
+                    if row.key.startswith(prefix):
+                        if found is not None:
+                            raise CallerError(f'more than one item begins with "{prefix}"')
+                        found = row.body
+        if found is None:
+            raise CallerError("no such item here; see relto inbox and relto review list")
+        return Item.decode(found)
+
+    async def _item(self, request: Request, who: str, prefix: str) -> Json:
+        item = self._find(prefix)
+        engine = self.node.engine
+        label = item.label(engine.regime)
+        manifest = item.manifest
+        steps = [s for i in item.incoming for s in self._steps(item, (*i.prior, i.release))]
+        for outgoing in item.outgoing:
+            if outgoing.release is not None:
+                steps += self._steps(item, (outgoing.release,))
+        answers = [
+            self._signed(item, e)
+            for e in _unique(
+                (
+                    *(r for i in item.incoming for r in (i.result, *i.later) if r is not None),
+                    *(r for o in item.outgoing for r in o.results),
+                )
+            )
+        ]
+        return {
+            **self._summary(item),
+            "label": {"id": item.id, **manifest.label},
+            "banners": self._banners(item, label),
+            "manifest": self._signed(item, item.manifest_envelope)
+            if item.manifest_signatures
+            else {"at": manifest.at},
+            "ciphertext": {
+                "sha256": manifest.ciphertext_sha256,
+                "bytes": manifest.ciphertext_bytes,
+            },
+            "basis": dict(item.basis),
+            "path": _without_repeats(steps),
+            "answers": answers,
+        }
+
+    def _banners(self, item: Item, label: Label) -> list[Json]:
+        """The mark in each party's hands, as that party stamps it."""
+        engine = self.node.engine
+        marks = {label.maker: label.mark}
+        releases = [e for i in item.incoming for e in (*i.prior, i.release)]
+        releases += [o.release for o in item.outgoing if o.release is not None]
+        for envelope in releases:
+            for leg in decode_record(envelope, Release).legs:
+                marks.setdefault(leg.receiver, leg.mark)
+        return [
+            {"party": party, "mark": mark, "banner": banner(engine, mark)}
+            for party, mark in marks.items()
+        ]
+
+    def _steps(self, item: Item, releases: Iterable[Envelope]) -> list[Json]:
+        steps = []
+        for envelope in releases:
+            release = decode_record(envelope, Release)
+            cites = sorted(set(release.basis.values()))
+            steps.append(
+                {
+                    **self._signed(item, envelope),
+                    "from": release.sender,
+                    "to": release.to,
+                    "path": list(release.path),
+                    "marks": [leg.mark for leg in release.legs],
+                    "cites": cites,
+                    "articles": {
+                        cite: dict(clause.text)
+                        for cite in cites
+                        if (clause := self.node.engine.regime.clause(cite)) is not None
+                    },
+                }
+            )
+        return steps
+
+    def _signed(self, item: Item, envelope: Envelope) -> Json:
+        """Who validly signed a record, verified anew each time it is shown."""
+        kinds: tuple[type[Manifest] | type[Release] | type[Receipt] | type[Refusal], ...]
+        kinds = (Manifest, Release, Receipt, Refusal)
+        kind = next(k for k in kinds if k.type() == envelope.payload_type)
+        record: Any = decode_record(envelope, kind)
+        party = getattr(record, "maker", None) or getattr(record, "sender", None) or record.party
+        verified = self.node.trust.verify(
+            envelope,
+            kind,
+            party=party,
+            roles=("officer", "node"),
+            at=record.at,
+            certificates=item.certificates,
+        )
+        return {
+            "record": kind.NAME,
+            "id": envelope.record_id,
+            "party": party,
+            "at": record.at,
+            "signed_by": [v.name or v.role for v in verified],
+            **_given(codes=list(record.codes) if isinstance(record, Refusal) else None),
+        }
+
+    async def _payload(self, request: Request, who: str, prefix: str) -> bytes:
+        item = self._find(prefix)
+        payload = await self.node.read_payload(item, who)
+        summary = {**self._summary(item), "header": dict(payload.header)}
+        return framed(summary, payload.body)
+
+    async def _journal(self, request: Request, who: str) -> Json:
+        options = _query(request.query, {"after", "limit"})
+        with self.node.store.read() as reader:
+            rows = reader.journal(int(options.get("after", "0")), int(options.get("limit", "200")))
+        return {
+            "entries": [
+                {"number": row.number, "link": row.link.hex(), **json.loads(row.entry)}
+                for row in rows
+            ]
+        }
+
+    # writing
+
+    async def _draft(self, request: Request, who: str) -> Json:
+        head, body = unframed(request.body)
+        given = ("label", "header", "to", "precedence", "from")
+        if not set(given[:4]) <= head.keys() <= set(given):
+            raise CallerError(f"a draft has the keys {', '.join(given)}")
+        precedence = _precedence(head["precedence"])
+        label, basis = self._label(head["label"], head.get("from", []))
+        payload = Payload(head["header"], body)
+        to = tuple(str(party) for party in head["to"])
+        if not to:
+            raise CallerError("nobody to share with; name parties with --rel-to")
+        effects = await self.node.draft(label, payload, to, precedence, basis, who)
+        assert effects.item is not None  # noqa: S101  # a draft makes one
+        return self._summary(effects.item)
+
+    def _label(self, given: Json, sources: list[str]) -> tuple[Json, dict[str, list[Json]]]:
+        """The label of our own item, with the sources that it was built from (DESIGN §3)."""
+        keys = ("mark", "releasable_to", "kind", "topics", "about")
+        if not set(keys) <= given.keys() <= {*keys, "exercise"}:
+            raise CallerError(f"a label has the keys {', '.join(keys)}")
+        label = {
+            **given,
+            "originator": self.node.party,
+            "releasable_to": sorted(given["releasable_to"]),
+            "topics": sorted(given["topics"]),
+            "about": sorted(given["about"]),
+        }
+        if not sources:
+            return label, {}
+        return _derive(self.node, label, [self._find(s) for s in sources])
+
+    async def _offer(self, request: Request, who: str, prefix: str) -> Json:
+        item = self._find(prefix)
+        body = _json(request.body)
+        precedence = _precedence(body.get("precedence", item.precedence))
+        event = Offer(str(body.get("to", "")), precedence, who)
+        if event.to not in self.node.engine.regime.parties:
+            raise CallerError(f"unknown party {quoted(event.to)}")
+        effects = await self.node.happen(item.id, event)
+        assert effects.item is not None  # noqa: S101  # it was found
+        return self._summary(effects.item)
+
+    async def _reviews(self, request: Request, who: str) -> Json:
+        with self.node.store.read() as reader:
+            rows = reader.listing("review", state="waiting", limit=LISTING_MAX)
+        reviews = []
+        for row in rows:
+            item_id, _, to = row.key.partition(":")
+            item = self.node.item(item_id)
+            outgoing = next(o for o in item.outgoing if _waits(o, to))
+            reviews.append(
+                {
+                    **self._summary(item),
+                    "review_to": to,
+                    "officers": outgoing.proposal.officers,
+                    "approved_by": self._approvers(item, outgoing),
+                }
+            )
+        return {"reviews": reviews}
+
+    def _approvers(self, item: Item, outgoing: Outgoing) -> list[str]:
+        names = []
+        for approval in outgoing.approvals:
+            record = decode_record(approval, Approval)
+            verified = self.node.trust.verify(
+                approval,
+                Approval,
+                party=record.party,
+                roles=("officer",),
+                at=record.at,
+                certificates=item.certificates,
+            )
+            names += [v.name or "" for v in verified]
+        return names
+
+    def _waiting(self, prefix: str, to: str) -> tuple[Item, Proposal]:
+        item = self._find(prefix)
+        outgoing = next((o for o in item.outgoing if _waits(o, to)), None)
+        if outgoing is None:
+            raise CallerError(f"nothing to {to} waits for review in this item")
+        return item, outgoing.proposal
+
+    async def _review(self, request: Request, who: str, prefix: str, to: str) -> Json:
+        """What an officer sees and signs: the approval and, for our own item, the manifest."""
+        item, proposal = self._waiting(prefix, to)
+        approval = Approval(
+            self.node.party,
+            item.id,
+            to,
+            proposal.path,
+            proposal.legs,
+            proposal.basis,
+            self.node.clock.instant(),
+        )
+        engine = self.node.engine
+        label = item.label(engine.regime)
+        held = item.held_as or label.mark
+        return {
+            **self._summary(item),
+            "label": {"id": item.id, **item.manifest.label},
+            "approval": _b64(approval.encode()),
+            **({"manifest": _b64(item.manifest_payload)} if item.made_here else {}),
+            "officers": proposal.officers,
+            "path": list(proposal.path),
+            "marks": [banner(engine, m) for m in (held, *(leg.mark for leg in proposal.legs))],
+            "protected_by": [leg.protected_by for leg in proposal.legs],
+            "articles": {
+                cite: dict(clause.text)
+                for cite in sorted(set(proposal.basis.values()))
+                if (clause := engine.regime.clause(cite)) is not None
+            },
+        }
+
+    async def _approve(self, request: Request, who: str, prefix: str, to: str) -> Json:
+        item, _ = self._waiting(prefix, to)
+        body = _json(request.body)
+        certificate = _from_b64(body.get("certificate"))
+        approval = Envelope.from_json(body.get("approval", {}))
+        manifest = Envelope.from_json(body["manifest"]) if "manifest" in body else None
+        certificates = Certificates.of([certificate])
+        record = decode_record(approval, Approval)
+        if (record.item, record.to) != (item.id, to):
+            raise CallerError("the approval is for another item or party")
+        verified = self.node.trust.verify(
+            approval,
+            Approval,
+            party=self.node.party,
+            roles=("officer",),
+            at=record.at,
+            certificates=certificates,
+        )
+        if manifest is not None:
+            self.node.trust.verify(
+                manifest,
+                Manifest,
+                party=self.node.party,
+                roles=("officer",),
+                at=decode_record(manifest, Manifest).at,
+                certificates=certificates,
+            )
+        event = Approve(approval, manifest, verified[0], certificate)
+        effects = await self.node.happen(item.id, event)
+        assert effects.item is not None  # noqa: S101  # it was found
+        return self._summary(effects.item)
+
+    async def _refuse(self, request: Request, who: str, prefix: str, to: str) -> Json:
+        item, _ = self._waiting(prefix, to)
+        effects = await self.node.happen(item.id, Decline(to, who))
+        assert effects.item is not None  # noqa: S101  # it was found
+        return self._summary(effects.item)
+
+    async def _draft_hold(self, request: Request, who: str) -> Json:
+        body = _json(request.body)
+        hold = self.node.draft_hold(str(body.get("to", "")), on=body.get("on") is not False)
+        return {"hold": _b64(hold.encode())}
+
+    async def _hold(self, request: Request, who: str) -> Json:
+        body = _json(request.body)
+        envelope = Envelope.from_json(body.get("hold", {}))
+        record = await self.node.hold(envelope, _from_b64(body.get("certificate")))
+        return {"to": record.to, "on": record.on}
+
+    async def _clock(self, request: Request, who: str) -> Json:
+        at = str(_json(request.body).get("at", ""))
+        if not is_instant(at):
+            raise CallerError(f"{quoted(at)} is not an instant such as 2015-01-05T00:00:00Z")
+        self.node.clock.set(moment(at))
+        await self.node.renew_key()
+        for courier in self.couriers.values():
+            courier.forget_keys()
+        entry = {"event": "clock", "by": who}
+        await self.node.submit(lambda tx: self.node.journal(tx, entry, at))
+        return {"clock": self.node.clock.instant()}
+
+
+def _derive(node: Node, label: Json, held: list[Item]) -> tuple[Json, dict[str, list[Json]]]:
+    """A derived item's sources, listed flat, and the maker's basis for each that is not its own."""
+    words = node.engine.regime
+    own = {key: label[key] for key in ("originator", "mark", "releasable_to", "topics", "about")}
+    exercise = {"exercise": True} if label.get("exercise") else {}
+    sources: dict[str, Json] = {SELF: {"item": SELF, **own, **exercise}}
+    basis: dict[str, list[Json]] = {}
+    for item in held:
+        if item.state not in ("received", "made"):
+            raise CallerError(f"{item.id[:12]} is not held here to read, so nothing is built on it")
+        inner = item.label(words)
+        for source in inner.sources:
+            if source.originator == node.party:
+                continue  # ours belongs to self
+            name = item.id if source.item == SELF else source.item
+            sources[name] = {
+                "item": name,
+                "originator": source.originator,
+                "mark": source.mark,
+                "releasable_to": sorted(source.readers),
+                "topics": words_of(source.topics, words.vocabulary.topic_bits),
+                "about": words_of(source.subjects, words.vocabulary.subject_bits),
+                "held_as": item.held_as or inner.mark,
+                **exercise,
+            }
+            known = basis.setdefault(name, [])
+            known += [e for e in item.basis.get(source.item, []) if e not in known]
+    topics = sorted({t for s in sources.values() for t in s["topics"]})
+    about = sorted({a for s in sources.values() for a in s["about"]})
+    ordered = [sources.pop(SELF), *(sources[name] for name in sorted(sources))]
+    return {**label, "topics": topics, "about": about, "sources": ordered}, basis
+
+
+def _waits(outgoing: Outgoing, to: str) -> bool:
+    return outgoing.proposal.to == to and outgoing.state == "review"
+
+
+def _response(status: int, body: Json) -> Response:
+    return Response(status, json.dumps(body, ensure_ascii=False).encode())
+
+
+def _query(query: str, known: set[str]) -> dict[str, str]:
+    found = {}
+    for part in filter(None, query.split("&")):
+        key, _, value = part.partition("=")
+        if key not in known:
+            raise CallerError(f"unknown option {quoted(key)}")
+        found[key] = value
+    for key in ("limit",):
+        if key in found and not (found[key].isdecimal() and 0 < int(found[key]) <= LISTING_MAX):
+            raise CallerError(f"{key} is not a number from 1 to {LISTING_MAX}")
+    return found
+
+
+def _precedence(value: object) -> str:
+    if value not in PRECEDENCES:
+        raise CallerError(f"unknown precedence {quoted(value)}; there are {', '.join(PRECEDENCES)}")
+    return str(value)
+
+
+def _given(**values: Any) -> Json:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _from_b64(value: object) -> bytes:
+    try:
+        return base64.b64decode(str(value or ""), validate=True)
+    except ValueError:
+        raise CallerError("not base64 where a certificate belongs") from None
+
+
+def _unique(envelopes: Iterable[Envelope]) -> list[Envelope]:
+    return list({e.record_id: e for e in envelopes}.values())
+
+
+def _without_repeats(steps: list[Json]) -> list[Json]:
+    return list({step["id"]: step for step in steps}.values())

@@ -1,0 +1,374 @@
+"""The courier: carries what the outbox owes to each peer, FLASH first, until it is receipted.
+
+Bytes leave only under a live lease: a transaction decides once more, journals, and grants five
+seconds. A 2xx is only an optimisation: a release stays in the outbox until the destination's
+own receipt removes it (DESIGN §6, rules 1 and 3).
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from relto import canonical
+from relto.clauses import Share
+from relto.config import Peer
+from relto.envelope import Envelope
+from relto.errors import PeerError, ReltoError
+from relto.events import Dispatch
+from relto.hop import INLINE_BYTES_MAX, Hop, seal_hop, seal_key
+from relto.instants import moment
+from relto.items import Item, Outgoing
+from relto.links import Client, LinkError, Response
+from relto.node import Node
+from relto.ports import OutboxRow, Transaction
+from relto.records import NodeKey, decode_record
+from relto.seal import HpkePublicKey
+
+__all__ = ["Courier", "hub_is_blind"]
+
+log = logging.getLogger("relto.courier")
+
+LEASE_MS = 5_000
+ROW_BYTES_MAX = 1024 * 1024
+RANGE_BYTES = 1024 * 1024
+LANES = (1, 3)  # the least precedence (3 is ROUTINE) that each lane of a peer still carries
+"""Two lanes a peer: one for FLASH and IMMEDIATE alone, which never waits behind the other."""
+
+RETRY_MS_FIRST = 200
+RETRY_MS_MAX = 30_000
+RESEND_MS = 30_000  # accepted, but no result yet: ask again
+WITH_HUB_MS = 300_000  # the hub has it: it is offered anew now and then, should the hub lose it
+BLOCKED_MS = 30_000  # the decision may hold again, when an agreement does
+IDLE_S = 30.0
+NODE_KEY_BYTES_MAX = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """What a row turned out to owe: bytes to post, and where."""
+
+    target: str
+    query: str
+    body: bytes
+
+
+class Courier:
+    """Carries one peer's messages. `client` is connected to that peer's node alone."""
+
+    def __init__(self, node: Node, peer: Peer, client: Client) -> None:
+        self.node = node
+        self.peer = peer.party
+        self.client = client
+        self.link_error = ""  # why the peer could not be reached last, for people to see
+        self._awake = [asyncio.Event() for _ in LANES]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._peer_keys: dict[str, HpkePublicKey] = {}
+
+    async def start(self) -> None:
+        self.node.wakers[self.peer] = self.wake
+        await self.node.submit(self._forget_leases)
+        self._tasks = [asyncio.create_task(self._lane(index)) for index in range(len(LANES))]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.client.close()
+
+    def forget_keys(self) -> None:
+        """Ask for the peers' keys anew: after the clock was set."""
+        self._peer_keys.clear()
+
+    def wake(self) -> None:
+        for awake in self._awake:
+            awake.set()
+
+    def _forget_leases(self, tx: Transaction) -> None:
+        """After a restart every row is due: times were of another process's clock."""
+        after = 0
+        while rows := tx.outbox_rows(self.peer, after, 500):
+            after = rows[-1].number
+            for row in rows:
+                tx.outbox_reschedule(row.number, due_ms=0, attempts=row.attempts, error=row.error)
+
+    async def _lane(self, index: int) -> None:
+        while True:
+            self._awake[index].clear()
+            try:
+                row, wait_s = self._best(LANES[index])
+                if row is None:
+                    await self._sleep(index, wait_s)
+                else:
+                    await self._carry(row)
+            except ReltoError as e:
+                log.warning("carrying to %s: %s", self.peer, e)
+                await self._sleep(index, RETRY_MS_FIRST / 1000)
+
+    async def _sleep(self, index: int, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._awake[index].wait()
+        except TimeoutError:
+            pass
+
+    def _best(self, precedence_max: int) -> tuple[OutboxRow | None, float]:
+        """The row to carry now, or how long to wait for one."""
+        now_ms = self.node.clock.monotonic_ms()
+        with self.node.store.read() as reader:
+            rows = reader.outbox_due(self.peer, now_ms=now_ms, limit=1)
+            if rows and rows[0].precedence <= precedence_max:
+                return rows[0], 0.0
+            next_ms = reader.outbox_next_due(self.peer)
+        if next_ms is None:
+            return None, IDLE_S
+        return None, min(IDLE_S, max(0.05, (next_ms - now_ms) / 1000))
+
+    # one row
+
+    async def _carry(self, row: OutboxRow) -> None:
+        body: Any = canonical.decode(row.body, size_bytes_max=ROW_BYTES_MAX)
+        if "release" in body:
+            await self._carry_release(row, body["item"], body["release"])
+        else:
+            await self._carry_result(row, body["item"], Envelope.from_json(body["result"]))
+
+    async def _carry_result(self, row: OutboxRow, item_id: str, result: Envelope) -> None:
+        if not await self.node.submit(lambda tx: self._lease(tx, row)):
+            return
+        item = self.node.item(item_id)
+        needed = item.certificates.for_envelopes([result])
+        hop = Hop((result,), needed)
+        response = await self._post(row, hop)
+        if response is None:
+            return
+        if response.status == 200:
+            await self.node.submit(lambda tx: tx.outbox_remove(row.number))
+        elif response.status == 400:  # it knows nothing of it, or has a final result already
+
+            def reject(tx: Transaction) -> None:
+                tx.outbox_remove(row.number)
+                entry = {"event": "result-rejected", "item": item_id, "peer": self.peer}
+                self.node.journal(tx, entry, self.node.clock.instant())
+
+            await self.node.submit(reject)
+        else:
+            await self._later(row, f"answered {response.status}")
+
+    def _lease(self, tx: Transaction, row: OutboxRow) -> bool:
+        """Take the row for five seconds; False if another lane has it, or a receipt removed it."""
+        now_ms = self.node.clock.monotonic_ms()
+        due = tx.outbox_due(self.peer, now_ms=now_ms, limit=1000)
+        if all(r.number != row.number for r in due):
+            return False
+        return tx.outbox_lease(row.number, now_ms + LEASE_MS)
+
+    async def _carry_release(self, row: OutboxRow, item_id: str, release: str) -> None:
+        def job(tx: Transaction) -> Item | None:
+            if not self._lease(tx, row):
+                return None
+            item = self.node.apply(tx, item_id, Dispatch(release)).item
+            assert item is not None  # noqa: S101  # Dispatch refuses where there is none
+            outgoing = _outgoing(item, release)
+            if outgoing.state == "blocked":
+                due_ms = self.node.clock.monotonic_ms() + BLOCKED_MS
+                error = ", ".join(outgoing.codes)
+                tx.outbox_reschedule(row.number, due_ms=due_ms, attempts=row.attempts, error=error)
+                return None
+            return item
+
+        item = await self.node.submit(job)
+        if item is None:
+            return
+        outgoing = _outgoing(item, release)
+        if 0 < outgoing.received_bytes < item.manifest.ciphertext_bytes:
+            await self._carry_range(row, item, outgoing, release)
+            return
+        try:
+            hop = await self._consignment(item, outgoing)
+        except LinkError as e:
+            await self._later(row, str(e))
+            return
+        response = await self._post(row, hop)
+        if response is None:
+            return
+        if response.status != 200:
+            await self._later(row, f"answered {response.status}: it refused the message")
+            return
+        answer = _answer(response)
+        have = answer.get("have")
+        if isinstance(have, int) and 0 <= have <= item.manifest.ciphertext_bytes:
+            await self._received(row, item_id, release, have)
+            if have < item.manifest.ciphertext_bytes:
+                await self._carry_range(row, item, replace(outgoing, received_bytes=have), release)
+            return
+        await self._received(row, item_id, release, item.manifest.ciphertext_bytes)
+
+    async def _carry_range(
+        self, row: OutboxRow, item: Item, outgoing: Outgoing, release: str
+    ) -> None:
+        """One range of a large ciphertext, under this lease; then whatever is most urgent."""
+        offset = outgoing.received_bytes
+        size = item.manifest.ciphertext_bytes
+        data = await asyncio.to_thread(
+            lambda: self.node.store.blob_read(item.stored, offset, min(RANGE_BYTES, size - offset))
+        )
+        parcel = _Parcel(f"/relto/v1/ciphertext/{release}", f"offset={offset}", data)
+        response = await self._request(row, parcel)
+        if response is None:
+            return
+        have = _answer(response).get("have") if response.status == 200 else None
+        if not isinstance(have, int) or not 0 <= have <= size:
+            await self._received(row, item.id, release, 0)
+            await self._later(row, f"answered {response.status} to a range")
+            return
+        await self._received(row, item.id, release, have)
+
+    async def _received(self, row: OutboxRow, item_id: str, release: str, have: int) -> None:
+        """The next node has `have` bytes; when that is all, its receipt is what we wait for."""
+
+        def job(tx: Transaction) -> None:
+            body = tx.get("item", item_id)
+            if body is None:
+                return
+            item = Item.decode(body)
+            outgoing = _outgoing(item, release)
+            if outgoing.outbox is None:
+                return  # the receipt was faster
+            is_all = have >= item.manifest.ciphertext_bytes
+            state = "sent" if is_all and outgoing.state == "ready" else outgoing.state
+            changed = replace(outgoing, state=state, received_bytes=have)
+            if is_all:
+                changed = replace(changed, received_bytes=0)
+            item = replace(
+                item,
+                outgoing=tuple(
+                    changed if o.release is not None and o.release.record_id == release else o
+                    for o in item.outgoing
+                ),
+            )
+            tx.put("item", item.id, item.encode(), state=item.state, rank=item.at)
+            wait_ms = WITH_HUB_MS if state == "with-hub" else RESEND_MS
+            due_ms = self.node.clock.monotonic_ms() + wait_ms if is_all else 0
+            tx.outbox_reschedule(row.number, due_ms=due_ms, attempts=0, error="")
+
+        await self.node.submit(job)
+
+    async def _later(self, row: OutboxRow, error: str) -> None:
+        """Nothing is lost: the row waits longer each time, and people see why."""
+        wait_ms = min(RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** min(row.attempts, 10))
+        wait_ms += (row.number * 37) % (wait_ms // 4 + 1)  # not all at the same instant
+        due_ms = self.node.clock.monotonic_ms() + wait_ms
+        await self.node.submit(
+            lambda tx: tx.outbox_reschedule(
+                row.number, due_ms=due_ms, attempts=row.attempts + 1, error=error[:200]
+            )
+        )
+
+    # the wire
+
+    async def _post(self, row: OutboxRow, hop: Hop) -> Response | None:
+        """Seal and post a hop message; None if it has to wait, which is then arranged."""
+        for fresh in (False, True):
+            try:
+                key = await self._key_of(self.peer, fresh=fresh)
+            except (LinkError, PeerError) as e:
+                await self._later(row, str(e))
+                return None
+            sealed = seal_hop(hop, sender=self.node.party, recipient=self.peer, key=key)
+            response = await self._request(row, _Parcel("/relto/v1/hop", "", sealed))
+            if response is None or _answer(response).get("status") != "stale-key":
+                return response
+        await self._later(row, "stale-key")
+        return None
+
+    async def _request(self, row: OutboxRow, parcel: _Parcel) -> Response | None:
+        try:
+            response = await self.client.request(
+                "POST", parcel.target, parcel.body, timeout_s=LEASE_MS / 1000, query=parcel.query
+            )
+        except LinkError as e:
+            self.link_error = str(e)
+            await self._later(row, str(e))
+            return None
+        self.link_error = ""
+        return response
+
+    async def _key_of(self, party: str, *, fresh: bool = False) -> HpkePublicKey:
+        """The HPKE key of the week of a party, announced by its node, asked for at our peer's."""
+        now = self.node.clock.now()
+        known = self._peer_keys.get(party)
+        if known is not None and not fresh:
+            return known
+        response = await self.client.request(
+            "GET", f"/relto/v1/node-key/{party}", timeout_s=LEASE_MS / 1000
+        )
+        if response.status != 200 or len(response.body) > NODE_KEY_BYTES_MAX:
+            raise LinkError(f"{self.peer} gives no key of {party}")
+        hop = Hop.decode(response.body)
+        record = decode_record(hop.records[0], NodeKey)
+        self.node.trust.verify_node(
+            hop.records[0], NodeKey, party=party, certificates=hop.certificates
+        )
+        if record.party != party or moment(record.expires) <= now:
+            raise LinkError(f"the key of {party} at {self.peer} has expired")
+        key = HpkePublicKey(bytes.fromhex(record.key))
+        self._peer_keys[party] = key
+        return key
+
+    async def _consignment(self, item: Item, outgoing: Outgoing) -> Hop:
+        """Everything that the next node needs for one release; built anew for each attempt."""
+        node = self.node
+        assert outgoing.release is not None  # noqa: S101  # it is in the outbox
+        prior_ids = {p.record_id for p in outgoing.prior}
+        approvals = [a for i in item.incoming if i.id in prior_ids for a in i.approvals]
+        records = (
+            item.manifest_envelope,
+            *outgoing.prior,
+            outgoing.release,
+            *{a.record_id: a for a in (*approvals, *outgoing.approvals)}.values(),
+        )
+        path = outgoing.proposal.path
+        keys: dict[str, bytes] = {}
+        sealed_keys: dict[str, bytes] = {}
+        payload_key = node.payload_key(item)
+        if payload_key is None:  # we do not read it either: pass on what is sealed past us
+            sealed_keys[item.id] = item.sealed_keys[outgoing.proposal.to]
+        elif hub_is_blind(node, outgoing):
+            key = await self._key_of(path[-1], fresh=True)
+            sealed_keys[item.id] = seal_key(
+                payload_key, sender=node.party, recipient=path[-1], item=item.id, key=key
+            )
+        else:
+            keys[item.id] = payload_key
+        ciphertexts: dict[str, bytes] = {}
+        if item.manifest.ciphertext_bytes <= INLINE_BYTES_MAX:
+            ciphertexts[item.id] = node.ciphertext(item)
+        return Hop(
+            records, item.certificates.for_envelopes(records), keys, sealed_keys, ciphertexts
+        )
+
+
+def hub_is_blind(node: Node, outgoing: Outgoing) -> bool:
+    """Whether the hub on the way does not read; all sources have one answer (DESIGN §4 (6))."""
+    proposal = outgoing.proposal
+    if len(proposal.path) < 3:
+        return False
+    clause = node.engine.regime.clause(next(iter(proposal.basis.values())))
+    return clause is not None and isinstance(clause.body, Share) and not clause.body.via_reads
+
+
+def _outgoing(item: Item, release: str) -> Outgoing:
+    return next(
+        o for o in item.outgoing if o.release is not None and o.release.record_id == release
+    )
+
+
+def _answer(response: Response) -> Mapping[str, Any]:
+    try:
+        value = json.loads(response.body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,617 @@
+"""The exchange: what one event does to one item at one node, as a pure function (DESIGN §6).
+
+`step(view, event, now) -> Effects`. The view is the item and the facts that it needs; the
+effects are the item as it becomes, entries for the journal, and messages for the outbox, which
+the node writes in one transaction. No other code changes an item. Signatures of records from
+others were verified before they became events (`relto.consignments`).
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from relto import envelope as dsse
+from relto.consignments import Consignment
+from relto.decisions import Allow, Deny
+from relto.envelope import Envelope, Signature
+from relto.errors import CallerError, PeerError, QuestionError
+from relto.events import (
+    Approve,
+    Arrive,
+    Complete,
+    Decline,
+    Denied,
+    Dispatch,
+    Draft,
+    Effects,
+    Event,
+    NotYet,
+    Offer,
+    Refused,
+    Result,
+    Send,
+    View,
+)
+from relto.explanations import needs
+from relto.items import Incoming, Item, Outgoing, Proposal
+from relto.labels import Label, decode_holding
+from relto.questions import Question
+from relto.records import Approval, Manifest, Receipt, Record, Refusal, Release, decode_record
+from relto.trust import Certificates, Verified
+
+__all__ = ["approves", "propose", "step"]
+
+OUTGOING_MAX = 256  # parties that one item is offered to from one node
+INCOMING_MAX = 256  # releases that bring one item to one node
+
+
+def step(view: View, event: Event, now: str) -> Effects:
+    """What `event` does to the item of `view` at the instant `now`.
+
+    Raises:
+        CallerError: one of our own asked for what cannot be; nothing changes.
+        PeerError: the other side broke the protocol; nothing changes.
+    """
+    return _HANDLERS[type(event)](view, event, now)
+
+
+def propose(view: View, label: Label, item: Item, to: str, now: str) -> Proposal:
+    """The decision for one recipient as a proposal. Raises Refused."""
+    question = _question(view, label, item, to, now)
+    decision = view.engine.decide(question)
+    if isinstance(decision, Deny):
+        raise Refused((Denied(to, decision, tuple(needs(view.engine, question, decision))),))
+    return Proposal.of(decision, label, view.party)
+
+
+def _question(view: View, label: Label, item: Item, to: str, now: str) -> Question:
+    """May we give the item to `to`? By what we hold it on."""
+    holding: dict[str, Any] = {"basis": dict(item.basis)}
+    if item.held_as is not None:
+        holding["held_as"] = item.held_as
+    words = view.engine.regime
+    return Question(now, view.party, to, label, decode_holding(holding, words, label, view.party))
+
+
+def _entry(event: str, item: str, **more: Any) -> dict[str, Any]:
+    return {"event": event, "item": item, **{k: v for k, v in more.items() if v is not None}}
+
+
+def _existing(view: View) -> Item:
+    if view.item is None:
+        raise CallerError("no such item here; see relto inbox and relto review list")
+    return view.item
+
+
+def _signed(view: View, record: Record) -> Envelope:
+    return dsse.sign(record.type(), record.encode(), [view.signer])
+
+
+# What our own people do
+
+
+def _draft(view: View, event: Draft, now: str) -> Effects:
+    if view.item is not None:
+        raise CallerError("this very item exists already; share another, or offer it to others")
+    item = Item(
+        event.item,
+        event.manifest,
+        (),
+        event.precedence,
+        now,
+        made_here=True,
+        key=event.key,
+        stored=event.stored,
+        basis=event.basis,
+    )
+    label = item.label(view.engine.regime)
+    effects = Effects(item, (_entry("draft", item.id, by=event.by),))
+    refused: list[Denied] = []
+    for to in event.to:  # all of them are told at once, and nothing is half done
+        try:
+            propose(view, label, item, to, now)
+        except Refused as e:
+            refused += e.refusals
+    if refused:
+        raise Refused(tuple(refused))
+    for to in event.to:
+        effects = _add_outgoing(view, effects, label, to, event.precedence, now)
+    return effects
+
+
+def _offer(view: View, event: Offer, now: str) -> Effects:
+    item = _existing(view)
+    entry = _entry("offer", item.id, to=event.to, by=event.by)
+    label = item.label(view.engine.regime)
+    if item.state in ("receiving", "refused"):
+        raise CallerError("this item is not held here, so it cannot be passed on")
+    return _add_outgoing(
+        view, Effects(item, (entry,)), label, event.to, event.precedence, now,
+        prior=tuple(e for i in item.incoming if i.state == "held" for e in (*i.prior, i.release)),
+    )  # fmt: skip
+
+
+def _add_outgoing(
+    view: View,
+    effects: Effects,
+    label: Label,
+    to: str,
+    precedence: str,
+    now: str,
+    *,
+    prior: tuple[Envelope, ...] = (),
+    answers: str | None = None,
+) -> Effects:
+    """Propose the item to `to`; release it at once if nobody here must review. Raises Refused."""
+    item = effects.item
+    assert item is not None  # noqa: S101  # every caller has one
+    if any(o.proposal.to == to and o.is_open and o.answers == answers for o in item.outgoing):
+        raise CallerError(f"the item is already on its way to {to}; see relto item show {item.id}")
+    if len(item.outgoing) >= OUTGOING_MAX:
+        raise CallerError(f"the item was offered {OUTGOING_MAX} times already")
+    proposal = propose(view, label, item, to, now)
+    outgoing = Outgoing(proposal, precedence, "review", now, prior=_unique(prior), answers=answers)
+    item = replace(item, outgoing=(*item.outgoing, outgoing))
+    entry = _entry(
+        "decide", item.id, to=to, decision="allow", cites=sorted(set(proposal.basis.values())),
+        officers=proposal.officers, regime=view.engine.regime.digest,
+    )  # fmt: skip
+    effects = replace(effects, item=item, journal=(*effects.journal, entry))
+    if proposal.officers == 0:
+        return _release(view, effects, len(item.outgoing) - 1, now)
+    return effects
+
+
+def _unique(envelopes: tuple[Envelope, ...]) -> tuple[Envelope, ...]:
+    return tuple({e.record_id: e for e in envelopes}.values())
+
+
+def _release(view: View, effects: Effects, index: int, now: str) -> Effects:
+    """Sign the release of an outgoing that has all it needs, and put it into the outbox."""
+    item = effects.item
+    assert item is not None  # noqa: S101  # every caller has one
+    outgoing = item.outgoing[index]
+    proposal = outgoing.proposal
+    if item.made_here and not item.manifest_signatures:  # automatic: the node signs for the maker
+        signed = dsse.sign(Manifest.type(), item.manifest_payload, [view.signer])
+        item = replace(item, manifest_signatures=signed.signatures)
+    cited = {c.rpartition("+")[2].partition("/")[0] for c in proposal.basis.values()}
+    record = Release(
+        item=item.id,
+        sender=view.party,
+        to=proposal.to,
+        path=proposal.path,
+        legs=proposal.legs,
+        basis=proposal.basis,
+        seq=view.seq + index,
+        at=now,
+        precedence=outgoing.precedence,
+        approvals=tuple(a.record_id for a in outgoing.approvals),
+        prior=tuple(p.record_id for p in outgoing.prior),
+        agreements={a: view.digests[a] for a in sorted(cited) if a in view.digests},
+    )
+    release = _signed(view, record)
+    outgoing = replace(outgoing, state="ready", since=now, release=release)
+    item = replace(
+        item,
+        outgoing=(*item.outgoing[:index], outgoing, *item.outgoing[index + 1 :]),
+        certificates=item.certificates.with_others(Certificates.of([view.certificate])),
+    )
+    entry = _entry("release", item.id, release=release.record_id, to=proposal.to)
+    send = Send(proposal.path[1], outgoing.precedence, release=release.record_id)
+    return replace(
+        effects, item=item, journal=(*effects.journal, entry), send=(*effects.send, send)
+    )
+
+
+def _in_review(item: Item, to: str) -> int:
+    for index, outgoing in enumerate(item.outgoing):
+        if outgoing.proposal.to == to and outgoing.state == "review":
+            return index
+    raise CallerError(f"nothing to {to} waits for review in this item; see relto review list")
+
+
+def _approve(view: View, event: Approve, now: str) -> Effects:
+    item = _existing(view)
+    approval = decode_record(event.approval, Approval)
+    index = _in_review(item, approval.to)
+    outgoing = item.outgoing[index]
+    # (1) What was signed is what waits: recipient, path, marks and citations.
+    if not approves(approval, view.party, item.id, outgoing.proposal):
+        raise CallerError(
+            "the approval is for another path, mark or citation; show and approve anew"
+        )
+    # (2) The decision still says so; if it says something else, it is reviewed anew.
+    label = item.label(view.engine.regime)
+    proposal = propose(view, label, item, approval.to, now)
+    if proposal != outgoing.proposal:
+        changed = replace(outgoing, proposal=proposal, approvals=(), since=now)
+        return Effects(
+            _with_outgoing(item, index, changed),
+            (_entry("review-again", item.id, to=approval.to),),
+        )
+    # (3) Each officer counts once.
+    signers = {s.keyid for a in outgoing.approvals for s in a.signatures}
+    if event.officer.keyid in signers:
+        raise CallerError(f"{event.officer.name} approved this already; another officer must")
+    # (4) The originator's officer signs the manifest as well.
+    if item.made_here and event.manifest is not None:
+        item = _sign_manifest(item, event.manifest, event.officer)
+    elif item.made_here and not item.manifest_signatures:
+        raise CallerError("the officer who approves our own item signs its manifest too")
+    outgoing = replace(outgoing, approvals=(*outgoing.approvals, event.approval))
+    item = replace(
+        _with_outgoing(item, index, outgoing),
+        certificates=item.certificates.with_others(Certificates.of([event.certificate])),
+    )
+    entry = _entry(
+        "approve", item.id, to=approval.to, by=event.officer.name, approval=event.approval.record_id
+    )
+    effects = Effects(item, (entry,))
+    if len(outgoing.approvals) < proposal.officers:
+        return effects
+    return _release(view, effects, index, now)
+
+
+def _sign_manifest(item: Item, manifest: Envelope, officer: Verified) -> Item:
+    if manifest.payload != item.manifest_payload:
+        raise CallerError("the manifest signed is another item's; show and approve anew")
+    known = {s.keyid for s in item.manifest_signatures}
+    signature = next(s for s in manifest.signatures if s.keyid == officer.keyid)
+    if officer.keyid in known:
+        return item
+    signatures: tuple[Signature, ...] = (*item.manifest_signatures, signature)
+    return replace(item, manifest_signatures=signatures[: dsse.SIGNATURES_MAX])
+
+
+def approves(approval: Approval, party: str, item: str, proposal: Proposal) -> bool:
+    """Whether an approval is for exactly this release."""
+    return (
+        approval.party == party
+        and approval.item == item
+        and approval.to == proposal.to
+        and approval.path == proposal.path
+        and approval.legs == proposal.legs
+        and dict(approval.basis) == dict(proposal.basis)
+    )
+
+
+def _with_outgoing(item: Item, index: int, outgoing: Outgoing) -> Item:
+    return replace(item, outgoing=(*item.outgoing[:index], outgoing, *item.outgoing[index + 1 :]))
+
+
+def _decline(view: View, event: Decline, now: str) -> Effects:
+    item = _existing(view)
+    index = _in_review(item, event.to)
+    outgoing = replace(
+        item.outgoing[index], state="declined", since=now, codes=("refused-by-officer",)
+    )
+    item = _with_outgoing(item, index, outgoing)
+    effects = Effects(item, (_entry("decline", item.id, to=event.to, by=event.by),))
+    if outgoing.answers is None:
+        return effects
+    return _refuse_upstream(view, effects, outgoing.answers, ("refused-by-officer",), now)
+
+
+# What peers send
+
+
+def _chain(incoming: Incoming) -> tuple[str, ...]:
+    return (*incoming.record.prior, incoming.id)
+
+
+def _with_incoming(item: Item, incoming: Incoming) -> Item:
+    """The item with `incoming` in place of the one of its id, or added."""
+    others = tuple(i for i in item.incoming if i.id != incoming.id)
+    return replace(item, incoming=(*others, incoming))
+
+
+def _refuse_upstream(
+    view: View, effects: Effects, release: str, codes: tuple[str, ...], now: str
+) -> Effects:
+    """Our refusal to pass on what an incoming release asked for, signed, back along its path."""
+    item = effects.item
+    assert item is not None  # noqa: S101  # every caller has one
+    incoming = next(i for i in item.incoming if i.id == release)
+    refusal = _signed(view, Refusal(item.id, view.party, _chain(incoming), codes, now))
+    item = _with_incoming(item, replace(incoming, later=(*incoming.later, refusal)))
+    item = replace(
+        item, certificates=item.certificates.with_others(Certificates.of([view.certificate]))
+    )
+    entry = _entry("refuse", item.id, release=release, codes=list(codes))
+    send = Send(incoming.record.sender, incoming.record.precedence, result=refusal)
+    return replace(
+        effects, item=item, journal=(*effects.journal, entry), send=(*effects.send, send)
+    )
+
+
+def _arrive(view: View, event: Arrive, now: str) -> Effects:
+    consignment = event.consignment
+    release = consignment.release
+    # (1) It is for us, from the node that sent it.
+    if release.next != view.party or release.sender != event.sender:
+        raise PeerError("wrongly routed: the release names another sender or next party")
+    # (2) A repeat changes nothing and gets the same answer.
+    known = None
+    if view.item is not None:
+        known = next(
+            (i for i in view.item.incoming if i.id == consignment.release_envelope.record_id), None
+        )
+    if known is not None:
+        return _repeat(view, event, known)
+    if release.at > now or consignment.manifest.at > now:
+        raise NotYet(f"made at {release.at}, which is ahead of our clock")
+    item = view.item or Item(
+        consignment.item,
+        consignment.manifest_envelope.payload,
+        consignment.manifest_envelope.signatures,
+        release.precedence,
+        now,
+        made_here=False,
+    )
+    if len(item.incoming) >= INCOMING_MAX:
+        raise PeerError(f"the item was released to us {INCOMING_MAX} times already")
+    item = replace(
+        item,
+        certificates=item.certificates.with_others(consignment.certificates).with_others(
+            Certificates.of([view.certificate])
+        ),
+    )
+    # (3) We decide again, by what we know ourselves.
+    try:
+        label = item.label(view.engine.regime)
+    except QuestionError as e:
+        raise PeerError(f"the manifest's label is malformed: {e}") from e
+    codes = _check_again(view, consignment, label, now)
+    incoming = Incoming(
+        consignment.release_envelope,
+        "refused" if codes else "receiving",
+        now,
+        consignment.prior_envelopes,
+        consignment.approval_envelopes,
+    )
+    if codes:
+        refusal = _signed(view, Refusal(item.id, view.party, _chain(incoming), codes, now))
+        item = _with_incoming(item, replace(incoming, result=refusal))
+        entry = _entry("refuse", item.id, release=incoming.id, codes=list(codes))
+        return Effects(item, (entry,), (Send(event.sender, release.precedence, result=refusal),))
+    # (4) It is kept: the key for a reader, the key sealed past us at a hub that does not read.
+    item = replace(
+        item,
+        key=item.key or event.key,
+        sealed_keys={**item.sealed_keys, **_sealed_key(consignment)},
+    )
+    item = _with_incoming(item, incoming)
+    entry = _entry(
+        "accept", item.id, release=incoming.id, sender=event.sender,
+        cites=sorted(set(release.basis.values())), regime=view.engine.regime.digest,
+    )  # fmt: skip
+    effects = Effects(item, (entry,))
+    if not event.stored:
+        return effects
+    if not item.stored:
+        item = replace(item, stored=event.stored)
+    return _hold_it(view, replace(effects, item=item), incoming, label, now)
+
+
+def _sealed_key(consignment: Consignment) -> dict[str, bytes]:
+    if consignment.sealed_key is None:
+        return {}
+    return {consignment.release.to: consignment.sealed_key}
+
+
+def _repeat(view: View, event: Arrive, known: Incoming) -> Effects:
+    """Answer a repeated release as before; take a key that was sealed anew past us."""
+    item = _existing(view)
+    item = replace(item, sealed_keys={**item.sealed_keys, **_sealed_key(event.consignment)})
+    results = tuple(e for e in (known.result, *known.later) if e is not None)
+    precedence = known.record.precedence
+    send = tuple(Send(event.sender, precedence, result=result) for result in results)
+    return Effects(item, (), send)
+
+
+def _check_again(view: View, consignment: Consignment, label: Label, now: str) -> tuple[str, ...]:
+    """Why this node refuses a release by its own decision; empty if it does not."""
+    release = consignment.release
+    if consignment.manifest.ciphertext_bytes > view.ciphertext_bytes_max:
+        return ("too-large",)
+    if release.basis.keys() != {source.item for source in label.sources}:
+        return ("malformed",)
+    engine = view.engine
+    agreements = engine.regime.agreements
+    cited = {c.rpartition("+")[2] for c in release.basis.values()}
+    if any(engine.regime.clause(c) is None for c in cited):
+        return ()  # an agreement that we are not in: the signed release's word counts (DESIGN §6)
+    holding = consignment.holding_of_sender(
+        label, lambda citation: engine.regime.clause(citation) is not None
+    )
+    question = Question(
+        now,
+        release.sender,
+        release.to,
+        label,
+        decode_holding(holding, engine.regime, label, release.sender),
+    )
+    decision = engine.decide_stated(question, release.path, release.basis)
+    if isinstance(decision, Deny):
+        return tuple(dict.fromkeys(r.code for r in decision.reasons))
+    if decision.legs != release.legs:
+        return ("marks-differ",)
+    if any(
+        digest != view.digests[a] for a, digest in release.agreements.items() if a in agreements
+    ):
+        return ("agreement-differs",)
+    return _lacks_approval(consignment, decision, label)
+
+
+def _lacks_approval(consignment: Consignment, decision: Allow, label: Label) -> tuple[str, ...]:
+    """The sender's officers as the decision asks for, and a maker's officer on the manifest."""
+    sender = consignment.release.sender
+    needed = next((r.officers for r in decision.review if r.party == sender), 0)
+    if len(consignment.officers) < needed:
+        return ("approval-missing",)
+    if needed and sender == label.maker and "officer" not in consignment.manifest_roles:
+        return ("approval-missing",)
+    return ()
+
+
+def _hold_it(view: View, effects: Effects, incoming: Incoming, label: Label, now: str) -> Effects:
+    """The item is here, whole and durable with this commit: stamp, receipt, and pass on."""
+    item = effects.item
+    assert item is not None  # noqa: S101  # every caller has one
+    release = incoming.record
+    basis = {source: list(entries) for source, entries in item.basis.items()}
+    for source in label.sources:
+        if source.originator == view.party:
+            continue
+        receipt = _receipt_of(release.basis[source.item])
+        entries = basis.setdefault(source.item, [])
+        if receipt not in entries:
+            entries.append(receipt)
+    receipt_record = Receipt(item.id, view.party, _chain(incoming), now)
+    receipt_envelope = _signed(view, receipt_record)
+    item = replace(
+        item,
+        basis=basis,
+        held_as=item.held_as or (None if label.maker == view.party else release.legs[0].mark),
+    )
+    item = _with_incoming(item, replace(incoming, state="held", since=now, result=receipt_envelope))
+    entry = _entry(
+        "hold", item.id, release=incoming.id, mark=item.held_as,
+        receipt=receipt_envelope.record_id,
+    )  # fmt: skip
+    effects = replace(
+        effects,
+        item=item,
+        journal=(*effects.journal, entry),
+        send=(*effects.send, Send(release.sender, release.precedence, result=receipt_envelope)),
+    )
+    if release.to == view.party:
+        return effects
+    try:
+        return _add_outgoing(
+            view, effects, label, release.to, release.precedence, now,
+            prior=(*incoming.prior, incoming.release), answers=incoming.id,
+        )  # fmt: skip
+    except Refused as e:
+        codes = tuple(dict.fromkeys(c for denied in e.refusals for c in denied.codes))
+        return _refuse_upstream(view, effects, incoming.id, codes, now)
+
+
+def _receipt_of(citation: str) -> dict[str, Any]:
+    """A citation as an entry of the holder's basis (DESIGN §3)."""
+    how, plus, clause = citation.rpartition("+")
+    if plus:
+        return {how: clause}
+    agreement, _, article = clause.partition("/")
+    return {"agreement": agreement, "article": article}
+
+
+def _complete(view: View, event: Complete, now: str) -> Effects:
+    item = _existing(view)
+    incoming = next((i for i in item.incoming if i.id == event.release), None)
+    if incoming is None or incoming.state != "receiving":
+        return Effects(item)
+    item = replace(item, stored=item.stored or event.release)
+    label = item.label(view.engine.regime)
+    return _hold_it(view, Effects(item), incoming, label, now)
+
+
+def _result(view: View, event: Result, now: str) -> Effects:
+    item = view.item
+    record = event.record
+    if item is None:
+        raise PeerError("a result for nothing that is on its way from here")
+    index = next(
+        (
+            i
+            for i, o in enumerate(item.outgoing)
+            if o.release is not None and o.release.record_id in record.releases
+        ),
+        None,
+    )
+    if index is None:
+        raise PeerError("a result for nothing that is on its way from here")
+    outgoing = item.outgoing[index]
+    path = outgoing.proposal.path
+    # (1) It came back along the path, from a party behind us on it.
+    if event.sender != path[1] or record.party not in path[1:]:
+        raise PeerError("a result from a party that is not on the path")
+    if event.envelope.record_id in {r.record_id for r in outgoing.results}:
+        return Effects(item)
+    # (2) Only the destination's own receipt lets us forget; a hub's closes its leg alone.
+    is_receipt = isinstance(record, Receipt)
+    if not outgoing.is_open:
+        raise PeerError("a second, different result for what is settled")
+    forget: tuple[int, ...] = ()
+    if is_receipt and record.party != outgoing.proposal.to:
+        state = "with-hub"
+    else:
+        state = "delivered" if is_receipt else "refused"
+        forget = () if outgoing.outbox is None else (outgoing.outbox,)
+    codes = () if isinstance(record, Receipt) else record.codes
+    outgoing = replace(
+        outgoing,
+        state=state,
+        since=now,
+        codes=codes,
+        results=(*outgoing.results, event.envelope),
+        outbox=None if forget else outgoing.outbox,
+    )
+    item = _with_outgoing(item, index, outgoing)
+    shown = event.certificates.for_envelopes([event.envelope])
+    item = replace(item, certificates=item.certificates.with_others(shown))
+    entry = _entry(
+        state, item.id, release=record.releases[-1], party=record.party,
+        record=event.envelope.record_id, codes=list(codes) or None,
+    )  # fmt: skip
+    effects = Effects(item, (entry,), forget=forget)
+    # (3) A hub passes it back, verbatim.
+    if outgoing.answers is None or not forget:
+        return effects
+    incoming = next(i for i in item.incoming if i.id == outgoing.answers)
+    item = _with_incoming(item, replace(incoming, later=(*incoming.later, event.envelope)))
+    send = Send(incoming.record.sender, incoming.record.precedence, result=event.envelope)
+    return replace(effects, item=item, send=(send,))
+
+
+def _dispatch(view: View, event: Dispatch, now: str) -> Effects:
+    """Decide once more, before bytes may leave; the item says ready, or blocked with its codes."""
+    item = _existing(view)
+    index, outgoing = next(
+        (i, o)
+        for i, o in enumerate(item.outgoing)
+        if o.release is not None and o.release.record_id == event.release
+    )
+    proposal = outgoing.proposal
+    label = item.label(view.engine.regime)
+    question = _question(view, label, item, proposal.to, now)
+    decision = view.engine.decide_stated(question, proposal.path, proposal.basis)
+    codes: tuple[str, ...] = ("marks-differ",)
+    state = "blocked"
+    if isinstance(decision, Deny):
+        codes = tuple(dict.fromkeys(r.code for r in decision.reasons))
+    elif decision.legs == proposal.legs:
+        state, codes = ("ready" if outgoing.state == "blocked" else outgoing.state), ()
+    if set(proposal.path[1:]) & view.held_to:
+        state, codes = "blocked", ("on-hold",)
+    changed = replace(outgoing, state=state, codes=codes)
+    if (state, codes) != (outgoing.state, outgoing.codes):
+        changed = replace(changed, since=now)
+    event_name = "blocked" if state == "blocked" else "dispatch"
+    entry = _entry(
+        event_name, item.id, release=event.release, to=proposal.to, codes=list(codes) or None
+    )
+    return Effects(_with_outgoing(item, index, changed), (entry,))
+
+
+_HANDLERS: dict[type, Callable[[View, Any, str], Effects]] = {
+    Draft: _draft,
+    Offer: _offer,
+    Approve: _approve,
+    Decline: _decline,
+    Arrive: _arrive,
+    Complete: _complete,
+    Result: _result,
+    Dispatch: _dispatch,
+}

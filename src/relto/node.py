@@ -1,0 +1,457 @@
+"""A node: the one place where the core meets I/O, time and keys.
+
+Every change of an item is one event in, one transaction, what it causes in the outbox. What
+peers and people ask for comes in through `relto.peering` and `relto.counter`; messages leave
+through `relto.courier`.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from relto import canonical, seal, streams
+from relto import envelope as dsse
+from relto.config import Config
+from relto.decisions import Engine
+from relto.envelope import Envelope
+from relto.errors import CallerError, PeerError, StoreBroken
+from relto.events import Draft, Effects, Event, Refused, Send, View
+from relto.exchange import step
+from relto.instants import instant, moment
+from relto.items import Item
+from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes, pad, unpad
+from relto.ports import Reader, Signer, Store, Transaction
+from relto.records import PRECEDENCES, Hold, Manifest, NodeKey, decode_record, digest_of
+from relto.seal import HpkePrivateKey
+from relto.stores.writer import Writer
+from relto.trust import Certificates, Trust
+
+__all__ = ["Clock", "Node", "NodeSecrets"]
+
+log = logging.getLogger("relto.node")
+
+HPKE_LIFE = timedelta(days=7)
+HPKE_RENEW_BEFORE = timedelta(days=1)
+RECORD_BYTES_MAX = 256 * 1024
+ROW_BYTES_MAX = 128 * 1024
+"""Ciphertext up to this lies in the database, what is larger in a file beside it."""
+
+FRAME_BYTES = 12  # the two lengths before a payload's header and its padding
+BLOB_PART_BYTES = 1024 * 1024
+LISTING_MAX = 500
+_EXIT_STORE_BROKEN = 70  # EX_SOFTWARE: what a supervisor restarts
+
+
+class Clock:
+    """The node's time. Only a node with EXERCISE certificates may be given another."""
+
+    def __init__(self, *, exercise: bool) -> None:
+        self.exercise = exercise
+        self._offset = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._offset
+
+    def instant(self) -> str:
+        """The present whole second: the past one, so that what is made now is not in the future."""
+        return instant(self.now().replace(microsecond=0))
+
+    def set(self, at: datetime) -> None:
+        """Raises CallerError on a real node."""
+        if not self.exercise:
+            raise CallerError("only a node with EXERCISE certificates may be given another clock")
+        self._offset = at - datetime.now(UTC)
+
+    @staticmethod
+    def monotonic_ms() -> int:
+        """For leases and time-outs, which no clock that people set may move."""
+        return time.monotonic_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class NodeSecrets:
+    """What a node holds in memory: its signing key, its certificate and its storage key."""
+
+    signer: Signer
+    certificate: bytes
+    storage_key: bytes
+
+    def __repr__(self) -> str:
+        return f"NodeSecrets({self.signer.keyid})"
+
+
+class Node:
+    """One party's node around one store."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        engine: Engine,
+        trust: Trust,
+        keys: NodeSecrets,
+        clock: Clock,
+    ) -> None:
+        self.config = config
+        self.party = config.party
+        self.store = store
+        self.engine = engine
+        self.trust = trust
+        self.secrets = keys
+        self.clock = clock
+        self.wakers: dict[str, Callable[[], None]] = {}  # by peer: its outbox has something
+        self.writer = Writer(store, on_broken=_end_process)
+        digest = engine.regime.digest
+        log.info("node of %s decides by regime %s", self.party, digest)
+
+    def close(self) -> None:
+        self.writer.close()
+        self.store.close()
+
+    # writing: one event, one transaction
+
+    async def submit(self, job: Callable[[Transaction], Any]) -> Any:
+        """The job's result, once it is durable. Raises what it refused with."""
+        return await asyncio.wrap_future(self.writer.submit(job))
+
+    async def happen(self, item: str, event: Event) -> Effects:
+        """One event to one item. A refusal by the decision is journaled before it is told."""
+        try:
+            effects: Effects = await self.submit(lambda tx: self.apply(tx, item, event))
+        except Refused as e:
+            refused = e
+            await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))
+            raise
+        self.wake(send.peer for send in effects.send)
+        return effects
+
+    def wake(self, peers: Iterable[str]) -> None:
+        for peer in set(peers):
+            if peer in self.wakers:
+                self.wakers[peer]()
+
+    def apply(self, tx: Transaction, item_id: str, event: Event) -> Effects:
+        """Load the aggregate, step, write: to be run inside a job."""
+        now = self.clock.instant()
+        body = tx.get("item", item_id)
+        before = None if body is None else Item.decode(body)
+        view = View(
+            self.party,
+            self.engine,
+            self.secrets.signer,
+            self._next_seq(tx),
+            before,
+            self.held_to(tx),
+            self.engine.regime.agreement_digests,
+            self.secrets.certificate,
+            _ciphertext_bytes_max(self.config.payload_bytes_max),
+        )
+        effects = step(view, event, now)
+        return self._write(tx, before, effects, now)
+
+    def _write(self, tx: Transaction, before: Item | None, effects: Effects, now: str) -> Effects:
+        item = effects.item
+        for entry in effects.journal:
+            self.journal(tx, entry, now)
+        for send in effects.send:
+            number = self._enqueue(tx, send, "" if item is None else item.id)
+            if item is not None and send.release is not None:
+                item = _with_outbox(item, send.release, number)
+        for number in effects.forget:
+            tx.outbox_remove(number)
+        if item is not None:
+            tx.put("item", item.id, item.encode(), state=item.state, rank=item.at)
+            _write_reviews(tx, before, item)
+            if len(item.outgoing) > (0 if before is None else len(before.outgoing)):
+                self._use_seq(tx, len(item.outgoing))
+        return replace(effects, item=item)
+
+    def journal(self, tx: Transaction, entry: dict[str, Any], now: str) -> None:
+        """One entry of what this node decided or did: ids and codes, never content."""
+        tx.journal_append(canonical.encode({"at": now, **entry}), secrets.token_bytes(32))
+
+    def _journal_refused(self, tx: Transaction, item: str, event: Event, refused: Refused) -> None:
+        for denied in refused.refusals:
+            entry = {
+                "event": "decide",
+                "item": item,
+                "to": denied.to,
+                "decision": "deny",
+                "codes": list(denied.codes),
+                "regime": self.engine.regime.digest,
+                "asked": type(event).__name__.lower(),
+            }
+            self.journal(tx, entry, self.clock.instant())
+
+    def _enqueue(self, tx: Transaction, send: Send, item: str) -> int:
+        body: dict[str, Any] = {"item": item}
+        if send.release is not None:
+            body["release"] = send.release
+        if send.result is not None:
+            body["result"] = send.result.to_json()
+        precedence = PRECEDENCES.index(send.precedence)
+        return tx.outbox_add(send.peer, precedence, 0, item, canonical.encode(body))
+
+    def _next_seq(self, tx: Reader) -> int:
+        """max(last + 1, milliseconds): gaps say nothing (DESIGN §6, settled details)."""
+        last = int(tx.meta("seq") or b"0")
+        return max(last + 1, int(self.clock.now().timestamp() * 1000))
+
+    def _use_seq(self, tx: Transaction, count: int) -> int:
+        first = self._next_seq(tx)
+        tx.set_meta("seq", str(first + count).encode())
+        return first
+
+    # keys
+
+    async def renew_key(self) -> None:
+        """A new HPKE key when the present one has less than a day; expired ones are deleted."""
+
+        def job(tx: Transaction) -> None:
+            now = self.clock.now()
+            newest = ""
+            for row in tx.listing("hpke-key", limit=LISTING_MAX):
+                if moment(row.rank) <= now:
+                    tx.delete("hpke-key", row.key)
+                newest = max(newest, row.rank)
+            if newest and moment(newest) > now + HPKE_RENEW_BEFORE:
+                return
+            seed = secrets.token_bytes(seal.SEED_BYTES)
+            public = HpkePrivateKey(seed).public_key
+            at = self.clock.instant()
+            expires = instant(now.replace(microsecond=0) + HPKE_LIFE)
+            record = NodeKey(self.party, public.raw.hex(), self._use_seq(tx, 1), at, expires)
+            envelope = dsse.sign(NodeKey.type(), record.encode(), [self.secrets.signer])
+            wrapped = self.wrap(seed, f"hpke-key/{public.key_id}")
+            tx.put("hpke-key", public.key_id, wrapped, rank=expires)
+            tx.set_meta("node-key", envelope.encode())
+            self.journal(tx, {"event": "key-change", "key": public.key_id}, at)
+
+        await self.submit(job)
+
+    def hpke_key(self, key_id: str) -> HpkePrivateKey | None:
+        """Our private key of that id, if it still lives."""
+        with self.store.read() as reader:
+            wrapped = reader.get("hpke-key", key_id)
+        if wrapped is None:
+            return None
+        return HpkePrivateKey(self.unwrap(wrapped, f"hpke-key/{key_id}"))
+
+    def node_key(self) -> Envelope:
+        """Our signed announcement of the present HPKE key."""
+        with self.store.read() as reader:
+            data = reader.meta("node-key")
+        if data is None:
+            raise StoreBroken("the node has no HPKE key")
+        return Envelope.decode(data, size_bytes_max=RECORD_BYTES_MAX)
+
+    def wrap(self, plaintext: bytes, what: str) -> bytes:
+        """Sealed under the storage key; `what` binds it to its place."""
+        nonce = secrets.token_bytes(seal.WRAP_NONCE_BYTES)
+        return seal.wrap(self.secrets.storage_key, nonce, plaintext, what.encode())
+
+    def unwrap(self, wrapped: bytes, what: str) -> bytes:
+        try:
+            return seal.unwrap(self.secrets.storage_key, wrapped, what.encode())
+        except PeerError as e:
+            raise StoreBroken(f"a key in the store does not open: {what}") from e
+
+    def payload_key(self, item: Item) -> bytes | None:
+        """The payload key of an item that this node may read."""
+        return None if item.key is None else self.unwrap(item.key, f"payload/{item.id}")
+
+    # what people have
+
+    async def draft(
+        self,
+        label: dict[str, Any],
+        payload: Payload,
+        to: tuple[str, ...],
+        precedence: str,
+        basis: dict[str, list[dict[str, Any]]],
+        by: str,
+    ) -> Effects:
+        """Seal a payload under a fresh key, store it, and propose it to `to`. Raises Refused."""
+        if len(payload.body) > self.config.payload_bytes_max:
+            raise CallerError(
+                f"the payload has {len(payload.body)} bytes; this node takes at most "
+                f"{self.config.payload_bytes_max} (limits.payload_bytes_max)"
+            )
+        key = secrets.token_bytes(streams.KEY_BYTES)
+        ciphertext = await asyncio.to_thread(lambda: streams.encrypt(key, pad(payload.encode())))
+        manifest = Manifest(
+            label,
+            hashlib.sha256(ciphertext).hexdigest(),
+            len(ciphertext),
+            streams.commitment(key).hex(),
+            self.clock.instant(),
+        )
+        item = digest_of(manifest)
+        stored = await self.keep(item, item, ciphertext)
+        wrapped = self.wrap(key, f"payload/{item}")
+        event = Draft(item, manifest.encode(), to, precedence, wrapped, stored, basis, by)
+
+        def job(tx: Transaction) -> Effects:
+            if stored == "row":
+                tx.put("ciphertext", item, ciphertext)
+            return self.apply(tx, item, event)
+
+        try:
+            effects: Effects = await self.submit(job)
+        except Refused as e:
+            refused = e
+            await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))
+            await self.drop_blob(stored)
+            raise
+        except CallerError:
+            await self.drop_blob(stored)
+            raise
+        self.wake(send.peer for send in effects.send)
+        return effects
+
+    async def keep(self, item: str, name: str, ciphertext: bytes) -> str:
+        """Where the ciphertext will lie: "row" (the caller writes it), or a durable blob's name."""
+        if len(ciphertext) <= ROW_BYTES_MAX:
+            return "row"
+
+        def write() -> None:
+            for offset in range(0, len(ciphertext), BLOB_PART_BYTES):
+                self.store.blob_append(name, offset, ciphertext[offset : offset + BLOB_PART_BYTES])
+            self.store.blob_sync(name)
+
+        await asyncio.to_thread(write)
+        return name
+
+    async def drop_blob(self, stored: str) -> None:
+        if stored not in ("", "row"):
+            await asyncio.to_thread(lambda: self.store.blob_remove(stored))
+
+    def item(self, item_id: str) -> Item:
+        """Raises CallerError if there is none."""
+        with self.store.read() as reader:
+            body = reader.get("item", item_id)
+        if body is None:
+            raise CallerError("no such item here; see relto inbox and relto review list")
+        return Item.decode(body)
+
+    def ciphertext(self, item: Item) -> bytes:
+        """All of an item's ciphertext."""
+        if item.stored == "row":
+            with self.store.read() as reader:
+                data = reader.get("ciphertext", item.id)
+            return data or b""
+        if not item.stored:
+            raise CallerError("the item's ciphertext is not here yet")
+        size = self.store.blob_size(item.stored)
+        return b"".join(
+            self.store.blob_read(item.stored, offset, min(BLOB_PART_BYTES, size - offset))
+            for offset in range(0, size, BLOB_PART_BYTES)
+        )
+
+    def payload(self, item: Item) -> Payload:
+        """The payload of an item. Raises CallerError where this node may not read it."""
+        key = self.payload_key(item)
+        if key is None:
+            raise CallerError("this node carries the item without being able to read it")
+        manifest = item.manifest
+        ciphertext = self.ciphertext(item)
+        if hashlib.sha256(ciphertext).hexdigest() != manifest.ciphertext_sha256:
+            raise StoreBroken(f"the ciphertext of {item.id} is damaged in the store")
+        commitment = bytes.fromhex(manifest.commitment)
+        return Payload.decode(unpad(streams.decrypt(key, ciphertext, commitment=commitment)))
+
+    async def read_payload(self, item: Item, by: str) -> Payload:
+        """The payload, after the reading is in the journal (rule 4)."""
+        entry = {"event": "read", "item": item.id, "by": by}
+        await self.submit(lambda tx: self.journal(tx, entry, self.clock.instant()))
+        return await asyncio.to_thread(lambda: self.payload(item))
+
+    # holds
+
+    def held_to(self, reader: Reader) -> frozenset[str]:
+        """Parties to whom an officer stopped all releases."""
+        rows = reader.listing("hold", state="on", limit=LISTING_MAX)
+        return frozenset(row.key for row in rows)
+
+    def draft_hold(self, to: str, *, on: bool) -> Hold:
+        if to not in self.engine.regime.parties or to == self.party:
+            raise CallerError(f'no other party "{to}" in the regime')
+        with self.store.read() as reader:
+            seq = self._next_seq(reader)
+        return Hold(self.party, to, on, seq, self.clock.instant())
+
+    async def hold(self, envelope: Envelope, certificate: bytes) -> Hold:
+        """Stop, or lift the stop of, all releases to a party: an officer's signed record."""
+        record = decode_record(envelope, Hold)
+        verified = self.trust.verify(
+            envelope,
+            Hold,
+            party=self.party,
+            roles=("officer",),
+            at=record.at,
+            certificates=Certificates.of([certificate]),
+        )
+        if record.party != self.party:
+            raise CallerError("the hold is another party's")
+
+        def job(tx: Transaction) -> list[str]:
+            known = tx.get("hold", record.to)
+            if known is not None:
+                last = decode_record(Envelope.decode(known, size_bytes_max=RECORD_BYTES_MAX), Hold)
+                if last.seq >= record.seq:
+                    raise CallerError("a later hold of this party stands already; sign anew")
+            state = "on" if record.on else "off"
+            tx.put("hold", record.to, envelope.encode(), state=state)
+            entry = {"event": "hold", "to": record.to, "on": record.on}
+            self.journal(tx, {**entry, "by": verified[0].name or ""}, self.clock.instant())
+            peers = set()
+            after = 0
+            while rows := tx.outbox_rows(None, after, LISTING_MAX):
+                after = rows[-1].number
+                for row in rows:
+                    tx.outbox_reschedule(
+                        row.number, due_ms=0, attempts=row.attempts, error=row.error
+                    )
+                    peers.add(row.peer)
+            return sorted(peers)
+
+        self.wake(await self.submit(job))
+        return record
+
+
+def _ciphertext_bytes_max(payload_bytes_max: int) -> int:
+    """The largest ciphertext of a payload within the limit: with its header, padded, with tags."""
+    plaintext = payload_bytes_max + HEADER_BYTES_MAX + FRAME_BYTES
+    return streams.ciphertext_size_bytes(bucket_size_bytes(plaintext))
+
+
+def _end_process(error: BaseException) -> None:
+    """A store that failed is not trusted again: what the last commit did is unknown (rule 8)."""
+    log.critical("the store failed, the node ends: %s", error)
+    os._exit(_EXIT_STORE_BROKEN)
+
+
+def _with_outbox(item: Item, release: str, number: int) -> Item:
+    outgoing = tuple(
+        replace(o, outbox=number) if o.release is not None and o.release.record_id == release else o
+        for o in item.outgoing
+    )
+    return replace(item, outgoing=outgoing)
+
+
+def _write_reviews(tx: Transaction, before: Item | None, item: Item) -> None:
+    """The review list: one row for every recipient that waits for officers, FLASH first."""
+    were = {} if before is None else {o.proposal.to for o in before.outgoing if o.state == "review"}
+    waiting = {o.proposal.to: o for o in item.outgoing if o.state == "review"}
+    for to in set(were) - waiting.keys():
+        tx.delete("review", f"{item.id}:{to}")
+    for to, outgoing in waiting.items():
+        rank = f"{PRECEDENCES.index(outgoing.precedence)}{outgoing.since}"
+        tx.put("review", f"{item.id}:{to}", b"", state="waiting", rank=rank)

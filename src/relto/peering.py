@@ -1,0 +1,246 @@
+"""What a node answers its peers: hop messages, ranges of ciphertext, node keys.
+
+Every refusal looks the same, whatever its reason: a peer learns of its own items by signed
+receipts and refusals, and of nothing else (DESIGN §6, rules 6 and 7).
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from relto import canonical, streams
+from relto.clauses import Share
+from relto.consignments import Consignment, verify_consignment
+from relto.errors import CallerError, PeerError, StoreFull
+from relto.events import Arrive, Complete, Effects, NotYet
+from relto.events import Result as ResultEvent
+from relto.hop import SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
+from relto.keys.certificates import decode_certificate, identity_of, verify_leaf
+from relto.links import Request, Response
+from relto.node import BLOB_PART_BYTES, Node
+from relto.ports import Transaction
+from relto.records import Receipt, Refusal, decode_record
+from relto.trust import Certificates
+
+__all__ = ["Peering", "peer_of"]
+
+log = logging.getLogger("relto.peering")
+
+_CIPHERTEXT = re.compile(r"/relto/v1/ciphertext/([0-9a-f]{64})\Z")
+_NODE_KEY = re.compile(r"/relto/v1/node-key/([A-Z0-9_]{1,32})\Z")
+_OFFSET = re.compile(r"offset=(0|[1-9][0-9]{0,12})\Z")
+RANGE_BYTES_MAX = 1024 * 1024
+
+
+class StaleKey(PeerError):
+    """Sealed to a key that we no longer have: the sender asks for the new one, and seals again."""
+
+
+def _answer(code: int, **body: Any) -> Response:
+    return Response(code, canonical.encode(body))
+
+
+REFUSED = _answer(400, status="refused")
+
+
+def peer_of(node: Node, der: bytes, now: datetime) -> str:
+    """The party at the other end of a TLS session. TLS goes by system time. Raises PeerError."""
+    identity = identity_of(decode_certificate(der))
+    ca = node.trust.cas.get(identity.party)
+    if ca is None or identity.party not in node.config.peers:
+        raise PeerError("no peer of this node")
+    verify_leaf(der, ca=ca, party=identity.party, role="tls", at=now)
+    if identity.exercise != node.trust.exercise:
+        raise PeerError("an exercise never mixes with the real")
+    return identity.party
+
+
+class Peering:
+    """Handles the requests of peers at one node."""
+
+    def __init__(self, node: Node, couriers: Mapping[str, Any]) -> None:
+        self.node = node
+        self.couriers = couriers
+
+    async def handle(self, request: Request) -> Response:
+        """One request; every fault of the peer gets the same answer."""
+        try:
+            assert isinstance(request.peer, bytes)  # noqa: S101  # a TLS link has no other
+            peer = peer_of(self.node, request.peer, datetime.now(UTC))  # noqa: TID251
+            return await self._route(peer, request)
+        except StaleKey:
+            return _answer(409, status="stale-key")
+        except NotYet:
+            return _answer(503, status="retry")
+        except StoreFull:
+            return _answer(503, status="retry")
+        except (PeerError, CallerError) as e:
+            log.warning("refused a message: %s", e)
+            return REFUSED
+
+    async def _route(self, peer: str, request: Request) -> Response:
+        if request.method == "POST" and request.path == "/relto/v1/hop":
+            return await self._hop(peer, request.body)
+        ciphertext = _CIPHERTEXT.match(request.path)
+        offset = _OFFSET.match(request.query)
+        if request.method == "POST" and ciphertext and offset:
+            return await self._range(peer, ciphertext[1], int(offset[1]), request.body)
+        node_key = _NODE_KEY.match(request.path)
+        if request.method == "GET" and node_key:
+            return await self._node_key(node_key[1])
+        raise PeerError("no such request")
+
+    async def _node_key(self, party: str) -> Response:
+        """Our own key of the week, or that of a peer, which we asked it for ourselves."""
+        if party == self.node.party:
+            certificates = Certificates.of([self.node.secrets.certificate])
+            return Response(200, Hop((self.node.node_key(),), certificates).encode())
+        courier = self.couriers.get(party)
+        if courier is None:
+            raise PeerError("no key of that party here")
+        response: Response = await courier.client.request(
+            "GET", f"/relto/v1/node-key/{party}", timeout_s=3.0
+        )
+        return Response(200, response.body) if response.status == 200 else REFUSED
+
+    async def _hop(self, peer: str, sealed: bytes) -> Response:
+        if len(sealed) > SEALED_BYTES_MAX:
+            raise PeerError(f"a hop message of {len(sealed)} bytes")
+        key = self.node.hpke_key(key_id_of(sealed))
+        if key is None:
+            raise StaleKey("sealed to a key that we no longer have")
+        hop = open_hop(sealed, sender=peer, recipient=self.node.party, key=key)
+        kinds = {record.payload_type for record in hop.records}
+        if kinds <= {Receipt.type(), Refusal.type()}:
+            return await self._results(peer, hop)
+        return await self._arrive(peer, hop)
+
+    async def _results(self, peer: str, hop: Hop) -> Response:
+        for envelope in hop.records:
+            kind: type[Receipt] | type[Refusal]
+            kind = Receipt if envelope.payload_type == Receipt.type() else Refusal
+            record: Receipt | Refusal = decode_record(envelope, kind)
+            self.node.trust.verify_node(
+                envelope, kind, party=record.party, certificates=hop.certificates
+            )
+            event = ResultEvent(peer, envelope, record, hop.certificates)
+            await self.node.happen(record.item, event)
+        return _answer(200, status="accepted")
+
+    async def _arrive(self, peer: str, hop: Hop) -> Response:
+        consignment = verify_consignment(hop, self.node.trust)
+        key = self._payload_key(consignment)
+        wrapped = None if key is None else self.node.wrap(key, f"payload/{consignment.item}")
+        manifest = consignment.manifest
+        ciphertext = consignment.ciphertext
+        if ciphertext is not None and (
+            len(ciphertext) != manifest.ciphertext_bytes
+            or hashlib.sha256(ciphertext).hexdigest() != manifest.ciphertext_sha256
+        ):
+            raise PeerError("the ciphertext is not the one that the manifest states")
+        release = consignment.release_envelope.record_id
+        event = Arrive(peer, consignment, wrapped, "" if ciphertext is None else "row")
+
+        def job(tx: Transaction) -> Effects:
+            effects = self.node.apply(tx, consignment.item, event)
+            if effects.item is not None and effects.item.stored == "row" and ciphertext:
+                tx.put("ciphertext", consignment.item, ciphertext)
+            if ciphertext is None and _is_receiving(effects, release):
+                tx.put("receiving", release, consignment.item.encode(), state=peer)
+            return effects
+
+        effects: Effects = await self.node.submit(job)
+        self.node.wake(send.peer for send in effects.send)
+        if ciphertext is None and _is_receiving(effects, release):
+            have = await asyncio.to_thread(lambda: self.node.store.blob_size(release))
+            return _answer(200, status="accepted", have=have)
+        return _answer(200, status="accepted")
+
+    def _payload_key(self, consignment: Consignment) -> bytes | None:
+        """The payload key, checked against the manifest's commitment; None if we do not read."""
+        node, release = self.node, consignment.release
+        clause = node.engine.regime.clause(next(iter(release.basis.values())))
+        is_hub = release.to != node.party
+        reads = True
+        if is_hub and clause is not None and isinstance(clause.body, Share):
+            reads = clause.body.via_reads
+        if not reads:
+            if consignment.key is not None or consignment.sealed_key is None:
+                raise PeerError(
+                    "a hub that does not read gets the key sealed past it, and no other"
+                )
+            return None
+        key = consignment.key
+        if key is None and consignment.sealed_key is not None and consignment.prior:
+            private = node.hpke_key(key_id_of(consignment.sealed_key))
+            if private is None:
+                raise StaleKey("the payload key is sealed to a key that we no longer have")
+            key = open_key(
+                consignment.sealed_key,
+                sender=consignment.prior[-1].sender,
+                recipient=node.party,
+                item=consignment.item,
+                key=private,
+            )
+        if key is None or len(key) != streams.KEY_BYTES:
+            raise PeerError("a reader gets the payload key, and this release has none")
+        commitment = bytes.fromhex(consignment.manifest.commitment)
+        if not hmac.compare_digest(streams.commitment(key), commitment):
+            raise PeerError("the payload key is not the one that the manifest commits to")
+        return key
+
+    async def _range(self, peer: str, release: str, offset: int, data: bytes) -> Response:
+        """A range of a ciphertext that a release, accepted before, told us to expect."""
+        with self.node.store.read() as reader:
+            item_id = reader.get("receiving", release)
+        if item_id is None or not 0 < len(data) <= RANGE_BYTES_MAX:
+            raise PeerError("no release waits for this range")
+        item = self.node.item(item_id.decode())
+        incoming = next((i for i in item.incoming if i.id == release), None)
+        if incoming is None or incoming.record.sender != peer or incoming.state != "receiving":
+            raise PeerError("no release waits for this range")
+        size = item.manifest.ciphertext_bytes
+        if offset + len(data) > size:
+            raise PeerError("a range beyond the ciphertext's end")
+        store = self.node.store
+        have = await asyncio.to_thread(lambda: store.blob_size(release))
+        if offset <= have:
+            await asyncio.to_thread(lambda: store.blob_append(release, offset, data))
+            have = max(have, offset + len(data))
+        if have < size:
+            return _answer(200, status="accepted", have=have)
+        digest = await asyncio.to_thread(lambda: self._settle(release, size))
+        if digest != item.manifest.ciphertext_sha256:
+            await asyncio.to_thread(lambda: store.blob_remove(release))
+            raise PeerError("the ciphertext is not the one that the manifest states")
+
+        def job(tx: Transaction) -> Effects:
+            effects = self.node.apply(tx, item.id, Complete(release))
+            tx.delete("receiving", release)
+            return effects
+
+        effects: Effects = await self.node.submit(job)
+        self.node.wake(send.peer for send in effects.send)
+        if effects.item is not None and effects.item.stored != release:
+            await self.node.drop_blob(release)
+        return _answer(200, status="accepted", have=size)
+
+    def _settle(self, release: str, size: int) -> str:
+        """Make the blob durable, and hash what is there."""
+        self.node.store.blob_sync(release)
+        digest = hashlib.sha256()
+        for offset in range(0, size, BLOB_PART_BYTES):
+            digest.update(self.node.store.blob_read(release, offset, BLOB_PART_BYTES))
+        return digest.hexdigest()
+
+
+def _is_receiving(effects: Effects, release: str) -> bool:
+    item = effects.item
+    return item is not None and any(
+        i.id == release and i.state == "receiving" for i in item.incoming
+    )

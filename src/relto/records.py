@@ -1,0 +1,493 @@
+"""The signed records that nodes exchange (DESIGN §6; docs/spec/records.md).
+
+Each is the payload of its own DSSE envelope; its identity is the SHA-256 of that payload. The
+decoders here are strict and know no keys: `relto.trust` says whose signature a record needs.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, Self, TypeVar
+
+from relto import canonical
+from relto.decisions import Leg
+from relto.envelope import Envelope, payload_type
+from relto.errors import CallerError, PeerError
+from relto.instants import is_instant
+from relto.marks import is_party_code
+from relto.tables import quoted
+
+__all__ = [
+    "PRECEDENCES",
+    "Approval",
+    "Hold",
+    "Manifest",
+    "NodeKey",
+    "Receipt",
+    "Record",
+    "Refusal",
+    "Release",
+    "decode_record",
+    "digest_of",
+]
+
+PRECEDENCES = ("FLASH", "IMMEDIATE", "PRIORITY", "ROUTINE")
+RECORD_BYTES_MAX = 256 * 1024
+PATH_MAX = 3
+CHAIN_MAX = 16  # releases or approvals that one record names
+SOURCES_MAX = 256
+SEQ_MAX = 2**53 - 1
+TEXT_CHARS_MAX = 512
+_HEX = re.compile(r"[0-9a-f]{64}\Z")
+
+Json = dict[str, Any]
+
+
+class Record:
+    """A record's value. `NAME` and `MAJOR` make its payload type."""
+
+    NAME: ClassVar[str]
+    MAJOR: ClassVar[int] = 1
+
+    @classmethod
+    def type(cls) -> str:
+        """The DSSE payloadType."""
+        return payload_type(cls.NAME, cls.MAJOR)
+
+    def to_json(self) -> Json:
+        raise NotImplementedError
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        raise NotImplementedError
+
+    def encode(self) -> bytes:
+        """The payload that is signed."""
+        return canonical.encode(self.to_json())
+
+
+def digest_of(record: Record) -> str:
+    """The record's identity: SHA-256 of its payload."""
+    return canonical.digest(record.to_json())
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest(Record):
+    """What an item is: label (without id), digest and size of its ciphertext, key commitment.
+
+    The item's id is the manifest's digest. It has no content, not even a title.
+    """
+
+    NAME: ClassVar[str] = "manifest"
+
+    label: Mapping[str, Any]
+    ciphertext_sha256: str
+    ciphertext_bytes: int
+    commitment: str
+    at: str
+
+    def to_json(self) -> Json:
+        return {
+            "label": dict(self.label),
+            "ciphertext": {"sha256": self.ciphertext_sha256, "bytes": self.ciphertext_bytes},
+            "commitment": self.commitment,
+            "at": self.at,
+        }
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        _keys(data, "manifest", "label", "ciphertext", "commitment", "at")
+        label = _object(data["label"], "label")
+        if "id" in label:
+            raise PeerError("the label of a manifest has an id; the manifest's digest is the id")
+        for entry in [label, *_list(label.get("sources", []), "sources", SOURCES_MAX)]:
+            for key in ("releasable_to", "topics", "about"):
+                names = _object(entry, "source").get(key)
+                if isinstance(names, list) and names != sorted(names, key=str):
+                    raise PeerError(f"{key} of a label is not sorted")
+        ciphertext = _object(data["ciphertext"], "ciphertext")
+        _keys(ciphertext, "ciphertext", "sha256", "bytes")
+        return cls(
+            label,
+            _hex(ciphertext["sha256"], "sha256"),
+            _number(ciphertext["bytes"], "bytes"),
+            _hex(data["commitment"], "commitment"),
+            _instant(data["at"]),
+        )
+
+    @property
+    def maker(self) -> str:
+        """The party whose item it claims to be; believed once its signature holds."""
+        return str(self.label.get("originator", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Approval(Record):
+    """A disclosure officer's approval of one release, bound to path, marks and citations."""
+
+    NAME: ClassVar[str] = "approval"
+
+    party: str
+    item: str
+    to: str
+    path: tuple[str, ...]
+    legs: tuple[Leg, ...]
+    basis: Mapping[str, str]
+    at: str
+
+    def to_json(self) -> Json:
+        return {
+            "party": self.party,
+            "item": self.item,
+            "to": self.to,
+            "path": list(self.path),
+            "legs": [_leg_json(leg) for leg in self.legs],
+            "basis": dict(self.basis),
+            "at": self.at,
+        }
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        _keys(data, "approval", "party", "item", "to", "path", "legs", "basis", "at")
+        return cls(
+            _party(data["party"], "party"),
+            _hex(data["item"], "item"),
+            _party(data["to"], "to"),
+            _path(data["path"]),
+            _legs(data["legs"]),
+            _basis(data["basis"]),
+            _instant(data["at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Record):
+    """A node gives an item to `to` along `path`: the holder's signed decision.
+
+    `basis` has for each source of the label the citation that it travels by; `legs` the mark on
+    each leg. `prior` names the releases by which the sender came to hold the item, `approvals`
+    the officers' approvals, `agreements` the digests of the agreements cited.
+    """
+
+    NAME: ClassVar[str] = "release"
+
+    item: str
+    sender: str
+    to: str
+    path: tuple[str, ...]
+    legs: tuple[Leg, ...]
+    basis: Mapping[str, str]
+    seq: int
+    at: str
+    precedence: str
+    approvals: tuple[str, ...]
+    prior: tuple[str, ...]
+    agreements: Mapping[str, str]
+
+    def to_json(self) -> Json:
+        return {
+            "item": self.item,
+            "from": self.sender,
+            "to": self.to,
+            "path": list(self.path),
+            "legs": [_leg_json(leg) for leg in self.legs],
+            "basis": dict(self.basis),
+            "seq": self.seq,
+            "at": self.at,
+            "precedence": self.precedence,
+            "approvals": list(self.approvals),
+            "prior": list(self.prior),
+            "agreements": dict(self.agreements),
+        }
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        _keys(
+            data,
+            "release",
+            *("item", "from", "to", "path", "legs", "basis", "seq", "at"),
+            *("precedence", "approvals", "prior", "agreements"),
+        )
+        release = cls(
+            _hex(data["item"], "item"),
+            _party(data["from"], "from"),
+            _party(data["to"], "to"),
+            _path(data["path"]),
+            _legs(data["legs"]),
+            _basis(data["basis"]),
+            _number(data["seq"], "seq"),
+            _instant(data["at"]),
+            _precedence(data["precedence"]),
+            tuple(_hex(a, "approval") for a in _list(data["approvals"], "approvals", CHAIN_MAX)),
+            tuple(_hex(p, "prior") for p in _list(data["prior"], "prior", CHAIN_MAX)),
+            {k: _hex(v, k) for k, v in _object(data["agreements"], "agreements").items()},
+        )
+        ends = [(leg.sender, leg.receiver) for leg in release.legs]
+        if (
+            (release.path[0], release.path[-1]) != (release.sender, release.to)
+            or ends != list(pairwise(release.path))
+            or len(set(release.path)) != len(release.path)
+        ):
+            raise PeerError("path and legs of a release do not lead from its sender to its end")
+        return release
+
+    @property
+    def next(self) -> str:
+        """The party that gets it from the sender: the hub, or the last."""
+        return self.path[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt(Record):
+    """A party has the item durably. `releases` is the chain that brought it, first to last."""
+
+    NAME: ClassVar[str] = "receipt"
+
+    item: str
+    party: str
+    releases: tuple[str, ...]
+    at: str
+
+    def to_json(self) -> Json:
+        return {
+            "item": self.item,
+            "party": self.party,
+            "releases": list(self.releases),
+            "at": self.at,
+        }
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        _keys(data, "receipt", "item", "party", "releases", "at")
+        return cls(
+            _hex(data["item"], "item"),
+            _party(data["party"], "party"),
+            _chain(data["releases"]),
+            _instant(data["at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal(Record):
+    """A party on the path will not take or pass on the item; `codes` say why, fixed words only."""
+
+    NAME: ClassVar[str] = "refusal"
+
+    item: str
+    party: str
+    releases: tuple[str, ...]
+    codes: tuple[str, ...]
+    at: str
+
+    def to_json(self) -> Json:
+        return {
+            "item": self.item,
+            "party": self.party,
+            "releases": list(self.releases),
+            "codes": list(self.codes),
+            "at": self.at,
+        }
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        _keys(data, "refusal", "item", "party", "releases", "codes", "at")
+        return cls(
+            _hex(data["item"], "item"),
+            _party(data["party"], "party"),
+            _chain(data["releases"]),
+            tuple(_text(c, "code") for c in _list(data["codes"], "codes", CHAIN_MAX)),
+            _instant(data["at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Hold(Record):
+    """An officer stops (`on`) or lifts all releases from `party` to `to`. Never sent."""
+
+    NAME: ClassVar[str] = "hold"
+
+    party: str
+    to: str
+    on: bool
+    seq: int
+    at: str
+
+    def to_json(self) -> Json:
+        return {
+            "party": self.party,
+            "to": self.to,
+            "on": self.on,
+            "seq": self.seq,
+            "at": self.at,
+        }
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        _keys(data, "hold", "party", "to", "on", "seq", "at")
+        if not isinstance(data["on"], bool):
+            raise PeerError("on of a hold is not true or false")
+        return cls(
+            _party(data["party"], "party"),
+            _party(data["to"], "to"),
+            data["on"],
+            _number(data["seq"], "seq"),
+            _instant(data["at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKey(Record):
+    """A node announces its HPKE key of the week, in hexadecimal."""
+
+    NAME: ClassVar[str] = "node-key"
+
+    party: str
+    key: str
+    seq: int
+    at: str
+    expires: str
+
+    def to_json(self) -> Json:
+        return {
+            "party": self.party,
+            "key": self.key,
+            "seq": self.seq,
+            "at": self.at,
+            "expires": self.expires,
+        }
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        _keys(data, "node-key", "party", "key", "seq", "at", "expires")
+        key = data["key"]
+        if not isinstance(key, str) or not re.fullmatch(r"([0-9a-f]{2}){1,4096}", key):
+            raise PeerError("key of a node-key is not hexadecimal")
+        return cls(
+            _party(data["party"], "party"),
+            key,
+            _number(data["seq"], "seq"),
+            _instant(data["at"]),
+            _instant(data["expires"]),
+        )
+
+
+R = TypeVar("R", bound=Record)
+
+
+def decode_record(envelope: Envelope, kind: type[R]) -> R:
+    """The record of that kind in an envelope, whose signature is for others to check.
+
+    Raises:
+        PeerError: another type or major version, or a payload that is not exactly such a record.
+    """
+    if envelope.payload_type != kind.type():
+        raise PeerError(f"record is of type {quoted(envelope.payload_type)}, not {kind.type()}")
+    data = canonical.decode(envelope.payload, size_bytes_max=RECORD_BYTES_MAX)
+    try:
+        return kind.from_json(_object(data, kind.NAME))
+    except CallerError as e:
+        raise PeerError(str(e)) from e
+
+
+# Decoders of single values: what is not exactly right is the other side's fault.
+
+
+def _object(value: object, what: str) -> Json:
+    if not isinstance(value, dict):
+        raise PeerError(f"{what} is {quoted(value)}, not an object")
+    return value
+
+
+def _keys(data: Json, what: str, *names: str) -> None:
+    if data.keys() != set(names):
+        odd = sorted(data.keys() ^ set(names))[0]
+        raise PeerError(f"{what} has keys other than {', '.join(names)}: {quoted(odd)}")
+
+
+def _list(value: object, what: str, size_max: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > size_max:
+        raise PeerError(f"{what} is not a list of at most {size_max}")
+    return value
+
+
+def _hex(value: object, what: str) -> str:
+    if not isinstance(value, str) or not _HEX.match(value):
+        raise PeerError(f"{what} is {quoted(value)}, not 64 hexadecimal digits")
+    return value
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= TEXT_CHARS_MAX:
+        raise PeerError(f"{what} is {quoted(value)}, not a text")
+    return value
+
+
+def _party(value: object, what: str) -> str:
+    if not isinstance(value, str) or not is_party_code(value):
+        raise PeerError(f"{what} is {quoted(value)}, not a party's code")
+    return value
+
+
+def _number(value: object, what: str) -> int:
+    if type(value) is not int or not 0 <= value <= SEQ_MAX:
+        raise PeerError(f"{what} is {quoted(value)}, not a whole number")
+    return value
+
+
+def _instant(value: object) -> str:
+    if not isinstance(value, str) or not is_instant(value):
+        raise PeerError(f"{quoted(value)} is not an instant such as 2015-01-05T00:00:00Z")
+    return value
+
+
+def _precedence(value: object) -> str:
+    if value not in PRECEDENCES:
+        raise PeerError(f"precedence is {quoted(value)}; there are {', '.join(PRECEDENCES)}")
+    return str(value)
+
+
+def _path(value: object) -> tuple[str, ...]:
+    path = tuple(_party(p, "path") for p in _list(value, "path", PATH_MAX))
+    if len(path) < 2:
+        raise PeerError("a path has two or three parties")
+    return path
+
+
+def _chain(value: object) -> tuple[str, ...]:
+    chain = tuple(_hex(r, "release") for r in _list(value, "releases", CHAIN_MAX))
+    if not chain:
+        raise PeerError("releases is an empty list; name the release")
+    return chain
+
+
+def _basis(value: object) -> dict[str, str]:
+    basis = _object(value, "basis")
+    if not 0 < len(basis) <= SOURCES_MAX:
+        raise PeerError(f"basis has {len(basis)} sources; 1 to {SOURCES_MAX} are allowed")
+    return {source: _text(citation, "citation") for source, citation in basis.items()}
+
+
+def _leg_json(leg: Leg) -> Json:
+    return {
+        "from": leg.sender,
+        "to": leg.receiver,
+        "mark": leg.mark,
+        "protected_by": leg.protected_by,
+    }
+
+
+def _legs(value: object) -> tuple[Leg, ...]:
+    legs = []
+    for entry in _list(value, "legs", PATH_MAX - 1):
+        data = _object(entry, "leg")
+        _keys(data, "leg", "from", "to", "mark", "protected_by")
+        legs.append(
+            Leg(
+                _party(data["from"], "from"),
+                _party(data["to"], "to"),
+                _text(data["mark"], "mark"),
+                _text(data["protected_by"], "protected_by"),
+            )
+        )
+    return tuple(legs)

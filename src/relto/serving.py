@@ -1,0 +1,166 @@
+"""Puts a node together from its folder, and serves until told to stop."""
+
+import asyncio
+import logging
+import resource
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from relto.config import Config, Peer, decode_config
+from relto.counter import Counter
+from relto.courier import Courier
+from relto.decisions import Engine
+from relto.errors import CallerError, PeerError
+from relto.keys import Passphrase, open_key_folder
+from relto.links import Client, Limits, Server, client_context, server_context
+from relto.node import Clock, Node, NodeSecrets
+from relto.peering import Peering, peer_of
+from relto.regime import closure, load_regime
+from relto.stores import SqliteStore
+from relto.stores.folder import read_folder
+from relto.trust import Trust
+
+__all__ = ["CONFIG_FILE", "open_node", "read_config", "serve"]
+
+log = logging.getLogger("relto.serving")
+
+CONFIG_FILE = "node.toml"
+BALLAST_BYTES = 16 * 1024 * 1024
+KEY_CHECK_S = 3_600
+PEER_LIMITS = Limits()
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration in a node's folder. Raises CallerError."""
+    file = folder / CONFIG_FILE
+    try:
+        data = file.read_bytes()
+    except OSError as e:
+        raise CallerError(
+            f'cannot read "{file}": {e.strerror}; make a node with relto node init'
+        ) from None
+    return decode_config(data, file)
+
+
+def open_node(config: Config, passphrase: Passphrase) -> Node:
+    """The node of a configuration, its store open, its keys in memory. Raises CallerError."""
+    files, problems = read_folder(config.regime)
+    if problems.errors:
+        raise CallerError(f"{config.regime}: {problems.errors[0]}")
+    regime = load_regime(files)
+    if config.party not in regime.parties:
+        raise CallerError(f'party "{config.party}" has no scheme in {config.regime}')
+    own = closure(regime, config.party)
+    folder = open_key_folder(config.keys)
+    identity = folder.identity
+    if identity.party != config.party:
+        raise CallerError(f"the keys in {config.keys} are of {identity.party}, not {config.party}")
+    if config.clock == "exercise" and not identity.exercise:
+        raise CallerError(
+            'clock = "exercise" needs EXERCISE certificates; these are real: remove the setting'
+        )
+    certificates = [folder.certificate("ca"), *(_certificate(p) for p in config.peers.values())]
+    cas = [c.public_bytes(Encoding.DER) for c in certificates]
+    try:
+        trust = Trust.under(own, cas, exercise=identity.exercise)
+    except PeerError as e:
+        raise CallerError(str(e)) from e
+    keys = NodeSecrets(
+        folder.signer("node", passphrase),
+        folder.certificate("node").public_bytes(Encoding.DER),
+        folder.storage_key(passphrase),
+    )
+    store = SqliteStore(config.store, ballast_bytes=BALLAST_BYTES)
+    clock = Clock(exercise=config.clock == "exercise")
+    return Node(config, store, Engine(own), trust, keys, clock)
+
+
+def _certificate(peer: Peer) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(peer.ca.read_bytes())
+    except (OSError, ValueError) as e:
+        raise CallerError(f'cannot read the CA of {peer.party} at "{peer.ca}": {e}') from None
+
+
+async def serve(
+    config: Config, passphrase: Passphrase, *, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Run the node until SIGTERM or SIGINT. `ready` is called once it answers."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no key in a core file
+    node = open_node(config, passphrase)
+    folder = open_key_folder(config.keys)
+    pems = "".join(
+        c.public_bytes(Encoding.PEM).decode()
+        for c in [folder.certificate("ca"), *(_certificate(p) for p in config.peers.values())]
+    )
+    certificate, key = folder.certificate_path("tls"), folder.key_path("tls")
+    to_server = server_context(certificate, key, passphrase.reveal, pems)
+    to_client = client_context(certificate, key, passphrase.reveal, pems)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        stack.callback(node.close)
+        await node.renew_key()
+        couriers = {
+            peer.party: Courier(
+                node,
+                peer,
+                Client(
+                    peer.host,
+                    peer.port,
+                    to_client,
+                    PEER_LIMITS,
+                    check_peer=partial(_check_peer, node, peer.party),
+                ),
+            )
+            for peer in config.peers.values()
+        }
+        peers = Server(
+            Peering(node, couriers).handle,
+            PEER_LIMITS,
+            host=config.host,
+            port=config.port,
+            ssl_context=to_server,
+            on_error=_log_error,
+        )
+        people = Server(
+            Counter(node, couriers).handle,
+            Limits(body_bytes_max=config.payload_bytes_max + 1024 * 1024),
+            unix_path=config.socket,
+            on_error=_log_error,
+        )
+        for server in (peers, people):
+            await server.start()
+            stack.push_async_callback(server.close)
+        for courier in couriers.values():
+            await courier.start()
+            stack.push_async_callback(courier.close)
+        renewing = asyncio.create_task(_renew(node))
+        stack.callback(renewing.cancel)
+        log.info("node of %s listens on %s:%s", config.party, config.host, config.port)
+        ready()
+        await stop.wait()
+
+
+def _check_peer(node: Node, party: str, der: bytes) -> None:
+    found = peer_of(node, der, datetime.now(UTC))  # noqa: TID251  # TLS goes by system time
+    if found != party:
+        raise PeerError(f"it is the node of {found}, not of {party}")
+
+
+async def _renew(node: Node) -> None:
+    while True:
+        await asyncio.sleep(KEY_CHECK_S)
+        await node.renew_key()
+
+
+def _log_error(error: Exception) -> None:
+    log.error("a request failed: %s", type(error).__name__, exc_info=error)
