@@ -200,7 +200,7 @@ class Compiled:
 
     def duties_under(self, agreements: frozenset[str]) -> list[tuple[str, int | bool, str]]:
         """(duty, value, citation): the strictest of equal duties in their protect clauses."""
-        strictest: dict[str, tuple[int, str]] = {}
+        strictest: dict[str, tuple[int, str, str]] = {}
         for agreement in sorted(agreements):
             for article, body in self.protect[agreement]:
                 values = (
@@ -210,13 +210,13 @@ class Compiled:
                 )
                 for duty, value in zip(DUTIES, values, strict=True):
                     if value is not None:
-                        entry = (value, f"{agreement}/{article}")
+                        entry = (value, agreement, article)
                         strictest[duty] = min(strictest.get(duty, entry), entry)
         return [
-            (duty, True if duty == "return_or_destroy" else value, cites)
+            (duty, True if duty == "return_or_destroy" else value, f"{agreement}/{article}")
             for duty in DUTIES
             if duty in strictest
-            for value, cites in [strictest[duty]]
+            for value, agreement, article in [strictest[duty]]
         ]
 
     def in_force_at(self, at: str) -> frozenset[str]:

@@ -16,12 +16,20 @@ PAYLOAD_BYTES_LIMIT = 1024 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another party's node: where it listens, and its CA, whose fingerprint agreements state."""
+    """Another party: its CA, whose fingerprint agreements state, and where its node listens.
+
+    A party without an address is known, so that what it signed can be verified, and not
+    connected: it is reached through others alone.
+    """
 
     party: str
     host: str
     port: int
     ca: Path
+
+    @property
+    def is_connected(self) -> bool:
+        return bool(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ def _decode(top: Table, folder: Path) -> Config:
     for peer in top.tables("peer", required=False, what="[[peer]] tables"):
         peer.only("party", "address", "ca")
         name = peer.take_text("party", "the peer's party", accept=is_party_code)
-        its_host, its_port = _address(peer, "address")
+        its_host, its_port = _address(peer, "address") if "address" in peer.data else ("", 0)
         ca = peer.take_text("ca", "the file with the peer's CA certificate")
         if name is not None and ca is not None:
             if name in peers or name == party:

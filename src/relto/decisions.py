@@ -343,12 +343,14 @@ class _Deciding:
             options = [[c for c in passed if c.channel.key == key] for passed in passing]
             if not all(options):
                 continue
-            automatic = [[c for c in option if c.automatic] for option in options]
-            if all(automatic):
-                combination, officers, reviewed = _first_by_citation(automatic), 0, False
-            else:
+            unreviewed = options
+            if self._senders(options[0][0].channel):  # somebody reads, and so would review
+                unreviewed = [[c for c in option if c.automatic] for option in options]
+            reviewed = not all(unreviewed)
+            if reviewed:
                 combination, officers = self._most_officers(options)
-                reviewed = officers > 0
+            else:
+                combination, officers = _first_by_citation(unreviewed), 0
             rank = (
                 reviewed,
                 len(key[0]),

@@ -99,7 +99,7 @@ class _Said:
     def _article(self, citation: str) -> str:
         clause = self.engine.regime.clause(citation)
         words = "" if clause is None else in_language(clause.text, self.language)
-        how, plus, _ = citation.rpartition("+")
+        how, plus, _ = citation.partition("/")[0].rpartition("+")  # an article may have a plus
         return f"{words} [{self._heading(how)}]" if plus else words
 
     def deny(self, deny: Deny) -> Iterator[str]:
@@ -129,11 +129,12 @@ class _Said:
             return template
         key = self._key(template, reason)
         cache = self.engine.sentences
-        if key not in cache:
+        sentence = cache.get(key)
+        if sentence is None:
             if len(cache) >= SENTENCES_MAX:
                 cache.clear()
-            cache[key] = self._filled(template, reason)
-        return cache[key]
+            sentence = cache[key] = self._filled(template, reason)
+        return sentence
 
     def _key(self, template: str, reason: Reason) -> tuple[object, ...]:
         """All that the sentence depends on: what `_filled` reads, no more and no less."""
@@ -143,6 +144,7 @@ class _Said:
             template,
             reason.cites,
             named,
+            named == label.id,  # the item's own list, which is no source
             next((s.originator for s in label.sources if s.item == named), label.maker),
             self.q.holder,
             self.q.to,
@@ -195,4 +197,4 @@ class _Said:
 
 
 def _agreement(citation: str | None) -> str:
-    return "" if citation is None else citation.rpartition("+")[2].partition("/")[0]
+    return "" if citation is None else citation.partition("/")[0].rpartition("+")[2]

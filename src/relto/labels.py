@@ -210,19 +210,17 @@ def _parties(data: dict[str, Any], key: str, words: Words, what: str) -> frozens
     value = data[key]
     if type(value) is not list:
         _bad(f"{key} of {what} is {quoted(value)}, not a list of parties")
-    names: set[str] = set()
     for name in value:
         if type(name) is not str or name not in words.parties:
             known = ", ".join(sorted(words.parties)[:20])
             _bad(f"unknown party {quoted(name)} in {key} of {what}; parties are {known}")
-        if name in names:
-            _bad(f"{quoted(name)} stands twice in {key} of {what}")
-        names.add(name)
-    return frozenset(names)
+    return frozenset(value)
 
 
 def _readers(data: dict[str, Any], words: Words, originator: str, what: str) -> frozenset[str]:
     readers = _parties(data, "releasable_to", words, what)
+    if len(readers) != len(data["releasable_to"]):
+        _bad(f"a party stands twice in releasable_to of {what}; name it once")
     if originator in readers:
         _bad(f"releasable_to of {what} names its originator {quoted(originator)}; leave it out")
     return readers

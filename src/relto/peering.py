@@ -52,7 +52,8 @@ def peer_of(node: Node, der: bytes, now: datetime) -> str:
     """The party at the other end of a TLS session. TLS goes by system time. Raises PeerError."""
     identity = identity_of(decode_certificate(der))
     ca = node.trust.cas.get(identity.party)
-    if ca is None or identity.party not in node.config.peers:
+    known = node.config.peers.get(identity.party)
+    if ca is None or known is None or not known.is_connected:
         raise PeerError("no peer of this node")
     verify_leaf(der, ca=ca, party=identity.party, role="tls", at=now)
     if identity.exercise != node.trust.exercise:

@@ -59,7 +59,7 @@ def decode_question(data: Any, words: Words) -> Question:
     consents = tuple(decode_consent(c, words) for c in _records(data, "consents"))
     status = tuple(decode_status(s, words) for s in _records(data, "status"))
     if consents or status:
-        _check_sequences(consents, status)
+        _check_sequences([*_records(data, "consents"), *_records(data, "status")])
     return Question(at, holder, to, label, holding, consents, status)
 
 
@@ -72,14 +72,13 @@ def _records(data: dict[str, Any], key: str) -> list[Any]:
     return records
 
 
-def _check_sequences(consents: tuple[Consent, ...], status: tuple[Status, ...]) -> None:
-    """Two different records of one party with one `seq` are malformed."""
-    seen: dict[tuple[str, int], Consent | Status] = {}
-    records: list[Consent | Status] = [*consents, *status]
+def _check_sequences(records: list[Any]) -> None:
+    """Two different records of one party with one `seq` are malformed. Each is decoded before."""
+    seen: dict[tuple[str, int], Any] = {}
     for record in records:
-        earlier = seen.setdefault((record.by, record.seq), record)
+        earlier = seen.setdefault((record["by"], record["seq"]), record)
         if earlier != record:
             raise QuestionError(
-                f"two different records of {record.by} have the seq {record.seq}; "
+                f"two different records of {record['by']} have the seq {record['seq']}; "
                 "a party numbers each record once"
             )

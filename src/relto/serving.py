@@ -18,8 +18,19 @@ from relto.counter import Counter
 from relto.courier import Courier
 from relto.decisions import Engine
 from relto.errors import CallerError, PeerError
+from relto.hop import SEALED_BYTES_MAX
 from relto.keys import Passphrase, open_key_folder
-from relto.links import Client, Limits, Server, client_context, server_context
+from relto.links import (
+    Client,
+    KeyFile,
+    Limits,
+    PeerCredentials,
+    Server,
+    TlsAddress,
+    UnixAddress,
+    client_context,
+    server_context,
+)
 from relto.node import Clock, Node, NodeSecrets
 from relto.peering import Peering, peer_of
 from relto.regime import closure, load_regime
@@ -34,7 +45,8 @@ log = logging.getLogger("relto.serving")
 CONFIG_FILE = "node.toml"
 BALLAST_BYTES = 16 * 1024 * 1024
 KEY_CHECK_S = 3_600
-PEER_LIMITS = Limits()
+PEER_LIMITS = Limits(body_bytes_max=SEALED_BYTES_MAX)
+HEAD_BYTES_MAX = 1024 * 1024  # what a request of our own people has beside the payload
 
 
 def read_config(folder: Path) -> Config:
@@ -96,13 +108,13 @@ async def serve(
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no key in a core file
     node = open_node(config, passphrase)
     folder = open_key_folder(config.keys)
-    pems = "".join(
-        c.public_bytes(Encoding.PEM).decode()
-        for c in [folder.certificate("ca"), *(_certificate(p) for p in config.peers.values())]
-    )
-    certificate, key = folder.certificate_path("tls"), folder.key_path("tls")
-    to_server = server_context(certificate, key, passphrase.reveal, pems)
-    to_client = client_context(certificate, key, passphrase.reveal, pems)
+    connected = [peer for peer in config.peers.values() if peer.is_connected]
+    pems = [_certificate(peer).public_bytes(Encoding.PEM) for peer in connected]
+    certificate = folder.certificate_path("tls")
+    key = KeyFile(folder.key_path("tls"), passphrase.reveal)
+    own = folder.certificate("ca").public_bytes(Encoding.PEM)
+    to_server = server_context(certificate, key, pems or [own])  # without peers nobody comes in
+    to_client = client_context(certificate, key, pems or [own])
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -117,25 +129,24 @@ async def serve(
                     peer.host,
                     peer.port,
                     to_client,
-                    PEER_LIMITS,
                     check_peer=partial(_check_peer, node, peer.party),
+                    limits=PEER_LIMITS,
                 ),
             )
-            for peer in config.peers.values()
+            for peer in connected
         }
         peers = Server(
             Peering(node, couriers).handle,
-            PEER_LIMITS,
-            host=config.host,
-            port=config.port,
-            ssl_context=to_server,
+            TlsAddress(config.host, config.port, to_server),
             on_error=_log_error,
+            limits=PEER_LIMITS,
+            identify=lambda der: _identify(node, der),
         )
         people = Server(
             Counter(node, couriers).handle,
-            Limits(body_bytes_max=config.payload_bytes_max + 1024 * 1024),
-            unix_path=config.socket,
+            UnixAddress(config.socket),
             on_error=_log_error,
+            limits=Limits(body_bytes_max=config.payload_bytes_max + HEAD_BYTES_MAX),
         )
         for server in (peers, people):
             await server.start()
@@ -148,6 +159,12 @@ async def serve(
         log.info("node of %s listens on %s:%s", config.party, config.host, config.port)
         ready()
         await stop.wait()
+
+
+def _identify(node: Node, peer: bytes | PeerCredentials) -> str:
+    """Whom a connection counts against: its party, whatever certificate it shows."""
+    assert isinstance(peer, bytes)  # noqa: S101  # a TLS link has no other
+    return peer_of(node, peer, datetime.now(UTC))  # noqa: TID251  # TLS goes by system time
 
 
 def _check_peer(node: Node, party: str, der: bytes) -> None:

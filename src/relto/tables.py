@@ -4,12 +4,15 @@
 a message can name file and line. Strings are checked once, on the way in.
 """
 
+import re
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from relto.instants import instant
 
 __all__ = ["FILE_BYTES_MAX", "Document", "Problem", "Problems", "Table", "parse", "quoted"]
 
@@ -19,6 +22,11 @@ PROBLEMS_PER_FILE_MAX = 100
 SHOWN_CHARS_MAX = 60
 
 Path = tuple[str | int, ...]
+
+# A dotted key of absurd length, which would cost tomllib the square of it.
+_DEEP_KEY = re.compile(
+    r"""(?:((?<![\w-])[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){200}"""
+)
 
 # Unicode UAX #9: controls that make text read in another order than it is stored.
 BIDI_CONTROLS = frozenset(
@@ -107,6 +115,10 @@ def parse(file: str, data: bytes, problems: Problems) -> Document | None:
     if text.startswith("\ufeff"):
         problems.error(file, 1, "starts with a byte order mark; save it as UTF-8 without one")
         return None
+    if deep := _DEEP_KEY.search(text):
+        line = text.count("\n", 0, deep.start()) + 1
+        problems.error(file, line, f"nested more than {DEPTH_MAX} levels deep; flatten it")
+        return None
     try:
         tree = tomllib.loads(text)
         lines = _Scanner(text).run()
@@ -115,6 +127,9 @@ def parse(file: str, data: bytes, problems: Problems) -> Document | None:
     except tomllib.TOMLDecodeError as e:
         message, line = _toml_error(str(e), text)
         problems.error(file, line, f"not TOML: {message}")
+        return None
+    except _TooDeep as e:
+        problems.error(file, e.line, f"nested more than {DEPTH_MAX} levels deep; flatten it")
         return None
     except (RecursionError, ValueError, OverflowError):
         # tomllib passes on what int() and datetime() say of absurd values
@@ -167,6 +182,12 @@ def _text_fault(text: str) -> str | None:
     return None
 
 
+class _TooDeep(Exception):
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
+
+
 class _Scanner:
     """Where every key and element stands. Only for text that tomllib has accepted."""
 
@@ -191,6 +212,7 @@ class _Scanner:
         is_array = self.text.startswith("[[", self.at)
         self.at += 2 if is_array else 1
         parts = self._key()
+        self._check_depth(len(parts))
         self.at = self.text.index("]", self.at) + (2 if is_array else 1)
         path: Path = ()
         for number, part in enumerate(parts):
@@ -206,7 +228,9 @@ class _Scanner:
     def _key_value(self, prefix: Path) -> None:
         line = self.line
         path = prefix
-        for part in self._key():
+        parts = self._key()
+        self._check_depth(len(prefix) + len(parts))
+        for part in parts:
             path = (*path, part)
             self.lines.setdefault(path, line)
         self._skip_blank(newlines=False)
@@ -232,9 +256,12 @@ class _Scanner:
                 return parts
             self.at += 1
 
+    def _check_depth(self, depth: int) -> None:
+        if depth > DEPTH_MAX:
+            raise _TooDeep(self.line)
+
     def _value(self, path: Path) -> None:
-        if len(path) > DEPTH_MAX:
-            raise RecursionError
+        self._check_depth(len(path))
         self._skip_blank(newlines=False)
         self.lines[path] = self.line
         opening = self.text[self.at]
@@ -383,6 +410,12 @@ class Table:
         if value is not None and value.tzinfo is None:
             self.error(key, f"{key} = {quoted(str(value))} is not {what}")
             return None
+        try:
+            if value is not None:
+                instant(value)
+        except OverflowError:
+            self.error(key, f"{key} = {quoted(str(value))} lies outside the years 1 to 9999 of UTC")
+            return None
         return value
 
     def take_names(
@@ -395,14 +428,14 @@ class Table:
         if not value and not may_be_empty:
             self.error(key, f"{key} is an empty list; name {what}, or leave the key out")
             return None
-        names: list[str] = []
+        names: dict[str, None] = {}  # in order
         for index, name in enumerate(value):
             if not isinstance(name, str) or not name:
                 self.error(key, f"{quoted(name)} in {key} is not text", index=index)
             elif name in names:
                 self.error(key, f"{quoted(name)} stands twice in {key}; remove one", index=index)
             else:
-                names.append(name)
+                names[name] = None
         return tuple(names)
 
     def take_texts(self, key: str) -> dict[str, str]:

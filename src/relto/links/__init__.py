@@ -1,1 +1,25 @@
+"""How nodes, and the people of a host, reach a node: HTTP/1.1 over TLS 1.3 or a Unix socket."""
 
+from relto.links.addresses import TlsAddress, UnixAddress
+from relto.links.client import Client, unix_request
+from relto.links.http import Limits, LinkError, Peer, PeerCredentials, Request, Response
+from relto.links.server import Handler, Server
+from relto.links.tls import KeyFile, client_context, server_context
+
+__all__ = [
+    "Client",
+    "Handler",
+    "KeyFile",
+    "Limits",
+    "LinkError",
+    "Peer",
+    "PeerCredentials",
+    "Request",
+    "Response",
+    "Server",
+    "TlsAddress",
+    "UnixAddress",
+    "client_context",
+    "server_context",
+    "unix_request",
+]

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,12 +58,17 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def _opened(path: str) -> Iterator[BinaryIO]:
     """The file at `path`, or standard input for `-`."""
+    if path == "-":
+        if sys.stdin is None:
+            raise CallerError("standard input is closed; give it a file or a pipe")
+        yield sys.stdin.buffer
+        return
     try:
-        with ExitStack() as stack:
-            file = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
-            yield file
+        file = Path(path).open("rb")  # noqa: SIM115  # what fails in the body is not about opening
     except OSError as e:
         raise CallerError(f'cannot read "{path}": {e.strerror}') from None
+    with file:
+        yield file
 
 
 def _load(path: str) -> Any:
@@ -74,10 +79,20 @@ def _load(path: str) -> Any:
     return read_json(data)
 
 
+_PARTS = ("item", "holder", "to", "at", "holding", "consents", "status")
+
+
+def _check_alone(args: argparse.Namespace, option: str, why: str) -> None:
+    """Refuse parts of a question beside a whole one: left unread they would change the answer."""
+    others = _PARTS if option == "--question" else ("question", *_PARTS)
+    for other in others:
+        if getattr(args, other) is not None:
+            raise CallerError(f"--{other} stands beside {option}, which stands alone: {why}")
+
+
 def _question(args: argparse.Namespace, engine: Engine) -> Question:
     if args.question is not None:
-        if args.item or args.holder or args.to or args.at:
-            raise CallerError("--question stands alone: it already says item, holder, to and at")
+        _check_alone(args, "--question", "it already says item, holder, to, at and records")
         return decode_question(_load(args.question), engine.regime)
     missing = [o for o in ("item", "holder", "to", "at") if getattr(args, o) is None]
     if missing:
@@ -94,8 +109,7 @@ def _question(args: argparse.Namespace, engine: Engine) -> Question:
 
 def _decide(args: argparse.Namespace) -> int:
     if args.batch is not None:
-        if args.item or args.question:
-            raise CallerError("--batch stands alone: each of its lines is a whole question")
+        _check_alone(args, "--batch", "each of its lines is a whole question")
         engine = Engine(regime_at(args.regime))
         with _opened(args.batch) as file:
             return _batch(engine, file)

@@ -33,6 +33,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="another party's node and its CA certificate; once for each",
     )
     init.add_argument(
+        "--party-ca",
+        action="append",
+        default=[],
+        metavar="PARTY=CA.crt",
+        help="the CA of a party whose node is reached through others alone",
+    )
+    init.add_argument(
         "--exercise", action="store_true", help="the clock may be set; needs EXERCISE certificates"
     )
     init.set_defaults(run=_init)
@@ -59,6 +66,11 @@ def _init(args: argparse.Namespace) -> int:
         if not (party and address and ca):
             raise CallerError(f'"{given}" is not PARTY=HOST:PORT=CA.crt')
         peers.append((party, address, Path(ca).resolve()))
+    for given in args.party_ca:
+        party, _, ca = given.partition("=")
+        if not (party and ca):
+            raise CallerError(f'"{given}" is not PARTY=CA.crt')
+        peers.append((party, "", Path(ca).resolve()))
     lines = [
         f"party = {json.dumps(args.party)}",
         f"regime = {json.dumps(str(Path(args.regime).resolve()))}",
@@ -71,7 +83,8 @@ def _init(args: argparse.Namespace) -> int:
     ]
     for party, address, path in peers:
         lines += ["", "[[peer]]", f"party = {json.dumps(party)}"]
-        lines += [f"address = {json.dumps(address)}", f"ca = {json.dumps(str(path))}"]
+        lines += [f"address = {json.dumps(address)}"] if address else []
+        lines += [f"ca = {json.dumps(str(path))}"]
     text = "\n".join(lines) + "\n"
     decode_config(text.encode(), folder / CONFIG_FILE)  # what could not be read is not written
     try:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -50,8 +50,15 @@ def with_cas(agreement: str, cas: Mapping[str, str]) -> str:
 class Coalition:
     """Parties with their nodes. Use as a context manager: it ends every process it started."""
 
-    def __init__(self, folder: Path, regime: Path, parties: Mapping[str, tuple[str, ...]]) -> None:
-        """`parties` maps each party to the names of its disclosure officers."""
+    def __init__(
+        self,
+        folder: Path,
+        regime: Path,
+        parties: Mapping[str, tuple[str, ...]],
+        links: Collection[tuple[str, str]],
+    ) -> None:
+        """`parties` maps each party to its disclosure officers; `links` says who is connected."""
+        self.links = {frozenset(link) for link in links}
         self.folder = folder
         self.source = regime
         self.parties = dict(parties)
@@ -93,19 +100,18 @@ class Coalition:
             _finished(process)
         self._fill_regime()
         for party in self.parties:
-            peers = [
-                f"--peer={other}=127.0.0.1:{self.ports[other]}={self.keys(other) / 'ca.crt'}"
-                for other in self.peers_of(party)
-            ]
+            peers = []
+            for other in self.parties:
+                ca = self.keys(other) / "ca.crt"
+                if frozenset([party, other]) in self.links:
+                    peers.append(f"--peer={other}=127.0.0.1:{self.ports[other]}={ca}")
+                elif other != party:
+                    peers.append(f"--party-ca={other}={ca}")
             self.run(
                 "node", "init", str(self.node(party)), "--party", party,
                 "--regime", str(self.regime), "--keys", str(self.keys(party)),
                 "--listen", f"127.0.0.1:{self.ports[party]}", "--exercise", *peers, check=True,
             )  # fmt: skip
-
-    def peers_of(self, party: str) -> list[str]:
-        """Whom a node is connected to: everyone else, unless a story says otherwise."""
-        return [other for other in self.parties if other != party]
 
     def _fill_regime(self) -> None:
         cas = {

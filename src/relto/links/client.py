@@ -1,0 +1,231 @@
+"""Clients: a node's to one peer over TLS, and the command line's to the node of its own host."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from relto.links.http import ClientWire, Limits, LinkError, Refused, Response
+from relto.links.streams import READ_BYTES, hang_up, pull, push
+from relto.links.tls import is_strict
+
+__all__ = ["Client", "unix_request"]
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    wire: ClientWire
+    used: bool = False
+    idle_since_s: float = 0.0  # the loop's clock
+
+    @property
+    def der(self) -> bytes:
+        tls = self.writer.get_extra_info("ssl_object")
+        shown: bytes | None = tls.getpeercert(binary_form=True) if tls else None
+        return shown or b""
+
+
+class Client:
+    """Asks one peer, over at most `connections_max` connections that are kept for the next request.
+
+    `check_peer` gets the DER of the peer's certificate before every request, on old connections
+    too, and raises PeerError: then nothing is sent. It must check which CA vouches for which party.
+
+    A request that fails on a kept connection before a byte of the answer came is sent once more on
+    a new one. The peer may so see it twice, which is safe: every request between nodes is
+    idempotent (DESIGN §6, rule 2).
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext,
+        *,
+        check_peer: Callable[[bytes], None],
+        limits: Limits | None = None,
+        connections_max: int = 4,
+    ) -> None:
+        if not is_strict(context):
+            raise ValueError("the context must be one of client_context()")
+        self._host = host
+        self._port = port
+        self._context = context
+        self._check_peer = check_peer
+        self._limits = limits or Limits()
+        self._places = asyncio.Semaphore(connections_max)
+        self._kept: list[_Connection] = []
+        self._open: set[_Connection] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def request(
+        self, method: str, path: str, body: bytes = b"", *, timeout_s: float, query: str = ""
+    ) -> Response:
+        """The peer's answer. `timeout_s` covers waiting for a place and connecting too.
+
+        When time is up, what was not sent yet is thrown away. What the kernel holds may still go.
+
+        Raises:
+            LinkError: no whole answer came; whether the peer acted on the request is unknown.
+            PeerError: `check_peer` refused the peer; nothing was sent.
+            ValueError: a server of ours would refuse method, path, query or body.
+        """
+        target = f"{path}?{query}" if query else path
+        ClientWire(self._limits).ask(method, target, body)
+        try:
+            async with asyncio.timeout(timeout_s), self._places:
+                return await self._ask(method, target, body)
+        except TimeoutError as exc:
+            raise self._error(f"no answer within {timeout_s:g} s") from exc
+        except ssl.SSLCertVerificationError as exc:
+            raise self._error(f"certificate refused: {exc.verify_message}") from exc
+        except ssl.SSLError as exc:
+            raise self._error(f"tls: {(exc.reason or 'failed').lower().replace('_', ' ')}") from exc
+        except OSError as exc:
+            raise self._error((exc.strerror or "connection lost").lower()) from exc
+        except EOFError as exc:
+            raise self._error("closed before its answer was whole") from exc
+        except Refused as exc:
+            raise self._error(f"bad answer: {exc}") from exc
+
+    async def close(self) -> None:
+        """End all connections. Requests under way fail with LinkError."""
+        self._closed = True
+        for connection in tuple(self._open):
+            if connection in self._kept:
+                self._leave(connection)
+            else:
+                self._abort(connection)
+        self._kept.clear()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+        await asyncio.sleep(0)  # a transport closes its socket one turn later
+
+    async def _ask(self, method: str, target: str, body: bytes) -> Response:
+        connection = self._take_kept() or await self._connect()
+        try:
+            return await self._exchange(connection, method, target, body)
+        except (OSError, EOFError):
+            if not connection.used or connection.wire.answering or self._closed:
+                raise
+        return await self._exchange(await self._connect(), method, target, body)
+
+    def _take_kept(self) -> _Connection | None:
+        """The connection used last, unless it has ended or may end at any moment."""
+        now_s = asyncio.get_running_loop().time()
+        while self._kept:
+            connection = self._kept.pop()
+            idle_s = now_s - connection.idle_since_s
+            ended = connection.reader.at_eof() or connection.writer.is_closing()
+            if not ended and idle_s < self._limits.idle_timeout_s / 2:
+                return connection
+            self._leave(connection)
+        return None
+
+    async def _connect(self) -> _Connection:
+        if self._closed:
+            raise self._error("this client is closed")
+        reader, writer = await asyncio.open_connection(
+            self._host,
+            self._port,
+            limit=READ_BYTES,
+            ssl=self._context,
+            server_hostname="",  # no SNI: it would name the peer in clear, and nothing reads it
+            ssl_handshake_timeout=self._limits.handshake_timeout_s,
+            ssl_shutdown_timeout=self._limits.write_timeout_s,
+        )
+        connection = _Connection(reader, writer, ClientWire(self._limits))
+        self._open.add(connection)
+        return connection
+
+    async def _exchange(
+        self, connection: _Connection, method: str, target: str, body: bytes
+    ) -> Response:
+        wire = connection.wire
+        try:
+            self._check_peer(connection.der)  # before a byte is sent
+            if self._closed:
+                raise self._error("this client is closed")
+            await push(connection.writer, wire.ask(method, target, body))
+            response = await pull(connection.reader, wire, wire.response)
+        except BaseException:
+            self._abort(connection)
+            raise
+        if wire.next_message() and not wire.pending and not self._closed:
+            connection.used = True
+            connection.idle_since_s = asyncio.get_running_loop().time()
+            self._kept.append(connection)
+        else:
+            self._leave(connection)
+        return response
+
+    def _abort(self, connection: _Connection) -> None:
+        self._open.discard(connection)
+        connection.writer.transport.abort()
+
+    def _leave(self, connection: _Connection) -> None:
+        """Close in the background: nobody's answer waits for a peer to say goodbye."""
+        self._open.discard(connection)
+        task = asyncio.create_task(
+            hang_up(connection.writer, timeout_s=self._limits.write_timeout_s)
+        )
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    def _error(self, reason: str) -> LinkError:
+        return LinkError(f'peer "{self._host}" port {self._port}: {reason}')
+
+
+def unix_request(
+    path: Path,
+    method: str,
+    target: str,
+    body: bytes = b"",
+    *,
+    timeout_s: float,
+    limits: Limits | None = None,
+) -> Response:
+    """The answer of the server at a Unix socket, without asyncio. `target` is path and query.
+
+    Raises:
+        LinkError: nobody listens, or no whole answer came within `timeout_s`.
+        ValueError: the server would refuse method, target or body.
+    """
+    wire = ClientWire(limits or Limits())
+    request = wire.ask(method, target, body)
+    deadline_s = time.monotonic() + timeout_s
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_left(deadline_s))
+            sock.connect(str(path))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                sock.sendall(request)  # where it was refused midway, the refusal is there to read
+            while (response := wire.response()) is None:
+                sock.settimeout(_left(deadline_s))
+                data = sock.recv(READ_BYTES)
+                if not data:
+                    raise LinkError(f'"{path}": closed before its answer was whole')
+                wire.feed(data)
+            return response
+    except TimeoutError as exc:
+        raise LinkError(f'"{path}": no answer within {timeout_s:g} s') from exc
+    except (FileNotFoundError, ConnectionRefusedError) as exc:
+        raise LinkError(f'no node listens at "{path}": start it') from exc
+    except OSError as exc:
+        raise LinkError(f'"{path}": {(exc.strerror or str(exc)).lower()}') from exc
+    except Refused as exc:
+        raise LinkError(f'"{path}": bad answer: {exc}') from exc
+
+
+def _left(deadline_s: float) -> float:
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s

@@ -1,0 +1,248 @@
+"""A server that answers whole requests, and grants each peer no more than its limits say."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+
+from relto.errors import CallerError, PeerError
+from relto.links.addresses import TlsAddress, UnixAddress
+from relto.links.http import Limits, Peer, Refused, Request, Response, ServerWire, refusal
+from relto.links.streams import READ_BYTES, hang_up, pull, push
+
+__all__ = ["Handler", "Server"]
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+ACCEPT_RETRY_S = 1.0  # after the host ran out of descriptors
+LINGER_BYTES_MAX = 256 * 1024  # what a refused peer may still send before it reads the refusal
+LINGER_TIMEOUT_S = 1.0
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    accepted: socket.socket | None  # None once a transport owns it
+    greeting: bool = True  # nobody knows yet who it is
+    busy: bool = False  # a handler works, or its answer is on the way
+    task: asyncio.Task[None] = field(init=False)
+
+
+class Server:
+    """Answers requests with `handler`, each connection in its turn, within `limits`.
+
+    What is malformed gets a fixed refusal and the connection ends. A handler that raises gets its
+    peer a fixed 500, and `on_error` the exception. `identify` names whom a connection counts
+    against (for TLS better the party than the certificate, of which it can have many), and may
+    raise PeerError: then the connection ends without an answer. The handler still checks the peer
+    of every request, since a certificate can be revoked while a connection lives.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        address: TlsAddress | UnixAddress,
+        *,
+        on_error: Callable[[Exception], None],
+        limits: Limits | None = None,
+        identify: Callable[[Peer], Hashable] = lambda peer: peer,
+    ) -> None:
+        self._handler = handler
+        self._address = address
+        self._on_error = on_error
+        self._limits = limits or Limits()
+        self._identify = identify
+        self._listener: socket.socket | None = None
+        self._connections: dict[_Connection, None] = {}  # in order of arrival
+        self._per_peer: Counter[Hashable] = Counter()
+        self._closing = False
+
+    @property
+    def port(self) -> int:
+        """The TCP port at which it listens."""
+        if self._listener is None or isinstance(self._address, UnixAddress):
+            raise CallerError("the server does not listen at a port")
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Listen. A server is started once.
+
+        Raises:
+            CallerError: the address is taken or cannot be used.
+        """
+        if self._listener is not None or self._closing:
+            raise CallerError("a server is started once")
+        self._listener = self._address.listen()
+        self._listener.setblocking(False)
+        self._resume()
+
+    async def close(self) -> None:
+        """Stop listening, end idle connections, and let requests at work finish for a while.
+
+        A handler that is still at work after `close_timeout_s` is cancelled.
+        """
+        self._closing = True
+        if self._listener is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._address.leave(self._listener)
+        self._listener = None
+        for connection in self._connections:
+            if not connection.busy:
+                connection.task.cancel()
+        for _ in range(2):  # who has not ended by then is cancelled, and waited for as long again
+            if tasks := [connection.task for connection in self._connections]:
+                _, late = await asyncio.wait(tasks, timeout=self._limits.close_timeout_s)
+                for task in late:
+                    task.cancel()
+        await asyncio.sleep(0)  # a transport closes its socket one turn later
+
+    # A connection's life: accepted, greeted (TLS handshake), admitted, served, hung up.
+
+    def _resume(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        if self._listener is None:
+            return
+        try:
+            accepted, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as exc:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._listener)
+            loop.call_later(ACCEPT_RETRY_S, self._resume)
+            self._on_error(exc)
+            return
+        accepted.setblocking(False)
+        greeting = [connection for connection in self._connections if connection.greeting]
+        if len(greeting) >= self._limits.handshakes_max:
+            # Strangers who hoard connections lose their own: who means well needs milliseconds.
+            greeting[0].greeting = False
+            greeting[0].task.cancel()
+        connection = _Connection(accepted)
+        self._connections[connection] = None
+        connection.task = asyncio.get_running_loop().create_task(self._connected(connection))
+        connection.task.add_done_callback(lambda _: self._ended(connection))
+
+    def _ended(self, connection: _Connection) -> None:
+        del self._connections[connection]
+        if connection.accepted is not None:  # cancelled before its first step
+            connection.accepted.close()
+        if not connection.task.cancelled():
+            error = connection.task.exception()
+            if isinstance(error, Exception):
+                self._on_error(error)
+
+    async def _connected(self, connection: _Connection) -> None:
+        try:
+            reader, writer = await self._greet(connection)
+        except OSError:  # ssl.SSLError and TimeoutError are some
+            return
+        try:
+            peer = self._address.peer_of(writer.transport)
+            name = self._admit(peer)
+            connection.greeting = False
+            try:
+                await self._serve(connection, reader, writer, peer)
+                await hang_up(writer, timeout_s=self._limits.write_timeout_s)
+            finally:
+                self._dismiss(name)
+        except (OSError, EOFError, PeerError):
+            pass  # gone, too slow, or not welcome: no answer would reach it or be owed to it
+        finally:
+            writer.transport.abort()
+
+    async def _greet(
+        self, connection: _Connection
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        accepted, connection.accepted = connection.accepted, None
+        if accepted is None:
+            raise ConnectionAbortedError
+        context = self._address.context
+        reader = asyncio.StreamReader(limit=READ_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol,
+            accepted,
+            ssl=context,
+            ssl_handshake_timeout=self._limits.handshake_timeout_s if context else None,
+            ssl_shutdown_timeout=self._limits.write_timeout_s if context else None,
+        )
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    def _admit(self, peer: Peer) -> Hashable:
+        """Count a connection against its peer; PeerError where it has too many, or is unknown."""
+        name = self._identify(peer)
+        if self._per_peer.total() >= self._limits.connections_max:
+            raise PeerError("too many connections")
+        if self._per_peer[name] >= self._limits.connections_per_peer_max:
+            raise PeerError("too many connections of one peer")
+        self._per_peer[name] += 1
+        return name
+
+    def _dismiss(self, name: Hashable) -> None:
+        self._per_peer[name] -= 1
+        self._per_peer += Counter()  # drops the names at zero
+
+    async def _serve(
+        self,
+        connection: _Connection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        peer: Peer,
+    ) -> None:
+        wire = ServerWire(self._limits)
+        for count in range(1, self._limits.requests_per_connection_max + 1):
+            try:
+                request = await self._receive(reader, wire, peer, first=count == 1)
+            except Refused as refused:
+                # A wire that has seen no request: the answer to a HEAD could have no body.
+                answer = ServerWire(self._limits).answer(refusal(refused.status), close=True)
+                await self._answer(writer, answer)
+                await _linger(reader)
+                return
+            connection.busy = True
+            response = await self._handle(request)
+            close = self._closing or count == self._limits.requests_per_connection_max
+            await self._answer(writer, wire.answer(response, close=close))
+            connection.busy = False
+            if close or self._closing or not wire.next_message():
+                return
+
+    async def _receive(
+        self, reader: asyncio.StreamReader, wire: ServerWire, peer: Peer, *, first: bool
+    ) -> Request:
+        limits = self._limits
+        if not first and not wire.pending:
+            async with asyncio.timeout(limits.idle_timeout_s):
+                await pull(reader, wire, lambda: wire.pending or None)
+        async with asyncio.timeout(limits.head_timeout_s):
+            head = await pull(reader, wire, wire.head)
+        async with asyncio.timeout(limits.body_timeout_s):
+            body = await pull(reader, wire, wire.body)
+        return Request(head.method, head.path, head.query, body, peer)
+
+    async def _handle(self, request: Request) -> Response:
+        try:
+            return await self._handler(request)
+        except Exception as exc:
+            self._on_error(exc)
+            return refusal(500)
+
+    async def _answer(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        async with asyncio.timeout(self._limits.write_timeout_s):
+            await push(writer, data)
+
+
+async def _linger(reader: asyncio.StreamReader) -> None:
+    """Read on for a moment: to close over unread bytes would reset the connection, and the peer
+    would never see its refusal."""
+    left = LINGER_BYTES_MAX
+    async with asyncio.timeout(LINGER_TIMEOUT_S):
+        while left > 0 and (data := await reader.read(READ_BYTES)):
+            left -= len(data)
