@@ -22,7 +22,7 @@ __all__ = ["Consignment", "verify_consignment"]
 class Consignment:
     """One item on one leg, all signatures verified.
 
-    `officers` are the key ids of the sender's officers who approved exactly this release;
+    `officers` are the names of the sender's officers who approved exactly this release;
     `manifest_roles` the roles in which the maker's people signed the manifest.
     """
 
@@ -140,7 +140,10 @@ def _verify_approvals(
     trust: Trust,
     certificates: Certificates,
 ) -> frozenset[str]:
-    """The key ids of the last release's officers; every approval belongs to some release."""
+    """The names of the last release's officers; every approval belongs to some release.
+
+    By name, not by key: one person with two keys is one officer.
+    """
     named = {approval: release for release in releases for approval in release.approvals}
     officers: set[str] = set()
     for envelope in approvals:
@@ -166,7 +169,7 @@ def _verify_approvals(
             certificates=certificates,
         )
         if release is releases[-1]:
-            officers |= {v.keyid for v in verified}
+            officers |= {v.name for v in verified if v.name is not None}
     enclosed = {e.record_id for e in approvals}
     if not set(releases[-1].approvals) <= enclosed:
         raise PeerError("an approval that the release names is not enclosed")

@@ -103,8 +103,9 @@ class Courier:
                     await self._sleep(index, wait_s)
                 else:
                     await self._carry(row)
-            except ReltoError as e:
-                log.warning("carrying to %s: %s", self.peer, e)
+            except Exception as e:  # whatever one row does, the lane goes on to the others
+                level = logging.WARNING if isinstance(e, ReltoError) else logging.ERROR
+                log.log(level, "carrying to %s: %s: %s", self.peer, type(e).__name__, e)
                 await self._sleep(index, RETRY_MS_FIRST / 1000)
 
     async def _sleep(self, index: int, wait_s: float) -> None:
@@ -129,11 +130,15 @@ class Courier:
     # one row
 
     async def _carry(self, row: OutboxRow) -> None:
-        body: Any = canonical.decode(row.body, size_bytes_max=ROW_BYTES_MAX)
-        if "release" in body:
-            await self._carry_release(row, body["item"], body["release"])
-        else:
-            await self._carry_result(row, body["item"], Envelope.from_json(body["result"]))
+        try:
+            body: Any = canonical.decode(row.body, size_bytes_max=ROW_BYTES_MAX)
+            if "release" in body:
+                await self._carry_release(row, body["item"], body["release"])
+            else:
+                await self._carry_result(row, body["item"], Envelope.from_json(body["result"]))
+        except Exception as e:
+            await self._later(row, f"could not be sent: {type(e).__name__}")
+            raise
 
     async def _carry_result(self, row: OutboxRow, item_id: str, result: Envelope) -> None:
         if not await self.node.submit(lambda tx: self._lease(tx, row)):

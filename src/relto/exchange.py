@@ -34,8 +34,10 @@ from relto.events import (
 )
 from relto.explanations import needs
 from relto.items import Incoming, Item, Outgoing, Proposal
+from relto.keys.certificates import decode_certificate, identity_of
 from relto.labels import Label, decode_holding
 from relto.questions import Question
+from relto.readers import Readers
 from relto.records import Approval, Manifest, Receipt, Record, Refusal, Release, decode_record
 from relto.trust import Certificates, Verified
 
@@ -231,8 +233,7 @@ def _approve(view: View, event: Approve, now: str) -> Effects:
             (_entry("review-again", item.id, to=approval.to),),
         )
     # (3) Each officer counts once.
-    signers = {s.keyid for a in outgoing.approvals for s in a.signatures}
-    if event.officer.keyid in signers:
+    if event.officer.name in _approvers(item, outgoing):
         raise CallerError(f"{event.officer.name} approved this already; another officer must")
     # (4) The originator's officer signs the manifest as well.
     if item.made_here and event.manifest is not None:
@@ -251,6 +252,12 @@ def _approve(view: View, event: Approve, now: str) -> Effects:
     if len(outgoing.approvals) < proposal.officers:
         return effects
     return _release(view, effects, index, now)
+
+
+def _approvers(item: Item, outgoing: Outgoing) -> set[str | None]:
+    """The names of the officers who approved: one person with two keys is one officer."""
+    ders = item.certificates.for_envelopes(outgoing.approvals).by_keyid.values()
+    return {identity_of(decode_certificate(der)).name for der in ders}
 
 
 def _sign_manifest(item: Item, manifest: Envelope, officer: Verified) -> Item:
@@ -419,9 +426,8 @@ def _check_again(view: View, consignment: Consignment, label: Label, now: str) -
         return ("malformed",)
     engine = view.engine
     agreements = engine.regime.agreements
-    cited = {c.rpartition("+")[2] for c in release.basis.values()}
-    if any(engine.regime.clause(c) is None for c in cited):
-        return ()  # an agreement that we are not in: the signed release's word counts (DESIGN §6)
+    if any(engine.regime.clause(c) is None for c in release.basis.values()):
+        return _check_unknown(view, release, label, now)
     holding = consignment.holding_of_sender(
         label, lambda citation: engine.regime.clause(citation) is not None
     )
@@ -444,6 +450,25 @@ def _check_again(view: View, consignment: Consignment, label: Label, now: str) -
     return _lacks_approval(consignment, decision, label)
 
 
+def _check_unknown(view: View, release: Release, label: Label, now: str) -> tuple[str, ...]:
+    """A release by an agreement that we are not in: its signed word counts (DESIGN §6), but for
+    what we know ourselves: that passing on is direct, that the leg to us is protected by an
+    agreement of both ends in force here, and that the label names us as a reader.
+    """
+    leg = release.legs[0]
+    guard = view.engine.regime.agreements.get(leg.protected_by)
+    if release.to != view.party or guard is None or not {*release.path} <= guard.parties:
+        return ("no-agreement",)
+    if guard.id not in view.engine.in_force_at(now):
+        return ("not-in-force",)
+    ours = view.engine.regime.marks.get(leg.mark)
+    if ours is None or ours.party != view.party:
+        return ("marks-differ",)
+    if not Readers(Question(now, release.sender, release.to, label), {}).reads(view.party):
+        return ("not-releasable",)
+    return ()
+
+
 def _lacks_approval(consignment: Consignment, decision: Allow, label: Label) -> tuple[str, ...]:
     """The sender's officers as the decision asks for, and a maker's officer on the manifest."""
     sender = consignment.release.sender
@@ -464,6 +489,8 @@ def _hold_it(view: View, effects: Effects, incoming: Incoming, label: Label, now
     for source in label.sources:
         if source.originator == view.party:
             continue
+        if view.engine.regime.clause(release.basis[source.item]) is None:
+            continue  # an agreement that we are not in permits us nothing further
         receipt = _receipt_of(release.basis[source.item])
         entries = basis.setdefault(source.item, [])
         if receipt not in entries:

@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +22,7 @@ from relto import envelope as dsse
 from relto.config import Config
 from relto.decisions import Engine
 from relto.envelope import Envelope
-from relto.errors import CallerError, PeerError, StoreBroken
+from relto.errors import CallerError, PeerError, StoreBroken, StoreFull
 from relto.events import Draft, Effects, Event, Refused, Send, View
 from relto.exchange import step
 from relto.instants import instant, moment
@@ -209,6 +210,17 @@ class Node:
         tx.set_meta("seq", str(first + count).encode())
         return first
 
+    def require_room(self, precedence: str) -> None:
+        """Raises StoreFull while the disk is full: then only FLASH and receipts are taken."""
+        if precedence != PRECEDENCES[0] and not self.store.ballast_held:
+            raise StoreFull("the disk is nearly full; only FLASH is taken until there is room")
+
+    async def find_room(self) -> None:
+        """Take the reserve of disk space again, if there is room for it."""
+        if not self.store.ballast_held:
+            with suppress(StoreFull):
+                await asyncio.to_thread(self.store.restore_ballast)
+
     # keys
 
     async def renew_key(self) -> None:
@@ -284,6 +296,7 @@ class Node:
                 f"the payload has {len(payload.body)} bytes; this node takes at most "
                 f"{self.config.payload_bytes_max} (limits.payload_bytes_max)"
             )
+        self.require_room(precedence)
         key = secrets.token_bytes(streams.KEY_BYTES)
         ciphertext = await asyncio.to_thread(lambda: streams.encrypt(key, pad(payload.encode())))
         manifest = Manifest(

@@ -70,6 +70,7 @@ class Peering:
 
     async def handle(self, request: Request) -> Response:
         """One request; every fault of the peer gets the same answer."""
+        peer = "somebody"
         try:
             assert isinstance(request.peer, bytes)  # noqa: S101  # a TLS link has no other
             peer = peer_of(self.node, request.peer, datetime.now(UTC))  # noqa: TID251
@@ -81,7 +82,7 @@ class Peering:
         except StoreFull:
             return _answer(503, status="retry")
         except (PeerError, CallerError) as e:
-            log.warning("refused a message: %s", e)
+            log.warning("refused a message of %s: %s", peer, e)
             return REFUSED
 
     async def _route(self, peer: str, request: Request) -> Response:
@@ -135,6 +136,7 @@ class Peering:
 
     async def _arrive(self, peer: str, hop: Hop) -> Response:
         consignment = verify_consignment(hop, self.node.trust)
+        self.node.require_room(consignment.release.precedence)
         key = self._payload_key(consignment)
         wrapped = None if key is None else self.node.wrap(key, f"payload/{consignment.item}")
         manifest = consignment.manifest
@@ -159,6 +161,8 @@ class Peering:
         self.node.wake(send.peer for send in effects.send)
         if ciphertext is None and _is_receiving(effects, release):
             have = await asyncio.to_thread(lambda: self.node.store.blob_size(release))
+            if have >= manifest.ciphertext_bytes:  # a crash came between the last range and this
+                have = await self._finish(consignment.item, release)
             return _answer(200, status="accepted", have=have)
         return _answer(200, status="accepted")
 
@@ -215,13 +219,24 @@ class Peering:
             have = max(have, offset + len(data))
         if have < size:
             return _answer(200, status="accepted", have=have)
-        digest = await asyncio.to_thread(lambda: self._settle(release, size))
-        if digest != item.manifest.ciphertext_sha256:
-            await asyncio.to_thread(lambda: store.blob_remove(release))
+        if await self._finish(item.id, release) != size:
             raise PeerError("the ciphertext is not the one that the manifest states")
+        return _answer(200, status="accepted", have=size)
+
+    async def _finish(self, item_id: str, release: str) -> int:
+        """Take in a ciphertext whose last range is here; the bytes that we have of it then.
+
+        That is none of them if they are not what the manifest states: the sender begins anew.
+        """
+        manifest = self.node.item(item_id).manifest
+        size = manifest.ciphertext_bytes
+        digest = await asyncio.to_thread(lambda: self._settle(release, size))
+        if digest != manifest.ciphertext_sha256:
+            await asyncio.to_thread(lambda: self.node.store.blob_remove(release))
+            return 0
 
         def job(tx: Transaction) -> Effects:
-            effects = self.node.apply(tx, item.id, Complete(release))
+            effects = self.node.apply(tx, item_id, Complete(release))
             tx.delete("receiving", release)
             return effects
 
@@ -229,7 +244,7 @@ class Peering:
         self.node.wake(send.peer for send in effects.send)
         if effects.item is not None and effects.item.stored != release:
             await self.node.drop_blob(release)
-        return _answer(200, status="accepted", have=size)
+        return size
 
     def _settle(self, release: str, size: int) -> str:
         """Make the blob durable, and hash what is there."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from relto.config import Config, Peer, decode_config
 from relto.counter import Counter
 from relto.courier import Courier
 from relto.decisions import Engine
-from relto.errors import CallerError, PeerError
+from relto.errors import CallerError, PeerError, ReltoError
 from relto.hop import SEALED_BYTES_MAX
 from relto.keys import Passphrase, open_key_folder
 from relto.links import (
@@ -45,6 +45,7 @@ log = logging.getLogger("relto.serving")
 CONFIG_FILE = "node.toml"
 BALLAST_BYTES = 16 * 1024 * 1024
 KEY_CHECK_S = 3_600
+ROOM_CHECK_S = 30
 PEER_LIMITS = Limits(body_bytes_max=SEALED_BYTES_MAX)
 HEAD_BYTES_MAX = 1024 * 1024  # what a request of our own people has beside the payload
 
@@ -154,8 +155,8 @@ async def serve(
         for courier in couriers.values():
             await courier.start()
             stack.push_async_callback(courier.close)
-        renewing = asyncio.create_task(_renew(node))
-        stack.callback(renewing.cancel)
+        for task in (_every(KEY_CHECK_S, node.renew_key), _every(ROOM_CHECK_S, node.find_room)):
+            stack.callback(asyncio.create_task(task).cancel)
         log.info("node of %s listens on %s:%s", config.party, config.host, config.port)
         ready()
         await stop.wait()
@@ -173,10 +174,14 @@ def _check_peer(node: Node, party: str, der: bytes) -> None:
         raise PeerError(f"it is the node of {found}, not of {party}")
 
 
-async def _renew(node: Node) -> None:
+async def _every(period_s: float, action: Callable[[], Awaitable[None]]) -> None:
+    """Do it again and again; a failure is logged, and it is tried at the next time."""
     while True:
-        await asyncio.sleep(KEY_CHECK_S)
-        await node.renew_key()
+        await asyncio.sleep(period_s)
+        try:
+            await action()
+        except ReltoError as e:
+            log.warning("%s", e)
 
 
 def _log_error(error: Exception) -> None:

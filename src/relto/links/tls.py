@@ -19,7 +19,7 @@ __all__ = ["KeyFile", "client_context", "is_strict", "server_context"]
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """An encrypted private key in PEM; `password` is asked once, when the key is loaded."""
+    """An encrypted private key in PEM; `password` is called when the key is loaded."""
 
     path: Path
     password: Callable[[], bytes]
@@ -80,8 +80,14 @@ def _load_authorities(context: ssl.SSLContext, ca_pems: Iterable[bytes]) -> None
 
 
 def _load_own(context: ssl.SSLContext, certificate: Path | bytes, key: KeyFile | bytes) -> None:
-    # Without a password OpenSSL would ask for one on the terminal; an empty one is refused instead.
-    password = key.password if isinstance(key, KeyFile) else bytes
+    asked = False
+
+    def password() -> bytes:
+        nonlocal asked
+        asked = True
+        # Without a password OpenSSL would ask for one on the terminal; an empty one it refuses.
+        return key.password() if isinstance(key, KeyFile) else b""
+
     try:
         with (
             _as_file(certificate) as certificate_path,
@@ -93,6 +99,8 @@ def _load_own(context: ssl.SSLContext, certificate: Path | bytes, key: KeyFile |
         raise CallerError(f"the TLS certificate or its key cannot be used: {reason}") from exc
     except OSError as exc:
         raise CallerError(f"the TLS certificate or its key cannot be read: {exc}") from exc
+    if isinstance(key, KeyFile) and not asked:
+        raise CallerError(f'the key in "{key.path}" is not encrypted: encrypt it')
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from relto.errors import ReltoError, StoreBroken, StoreFull
@@ -71,10 +72,17 @@ class Writer:
             if batch:
                 self._commit(batch)
 
-    def _commit(self, batch: list[_Entry]) -> None:
+    def _commit(self, asked: list[_Entry]) -> None:
+        # From here on an asker who gives up no longer stops its job; before, nothing was done.
+        batch = [entry for entry in asked if entry[1].set_running_or_notify_cancel()]
+        if not batch:
+            return
         try:
             results = self._store.commit([job for job, _ in batch])
         except StoreFull as e:
+            # Space for receipts and FLASH; the node takes nothing else until it is back (rule 8).
+            with suppress(StoreFull):
+                self._store.release_ballast()
             for _, future in batch:
                 future.set_exception(e)
             return
