@@ -107,7 +107,7 @@ def test_init_makes_exercise_certificates_from_first_to_last_day(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--party", "kor"], 'party "kor": want 2 to 12 capital letters and digits, like KOR'),
+        (["--party", "kor"], 'party "kor": want 1 to 16 capital letters, digits and _, like KOR'),
         (["--party", "KOR\n"], r'party "KOR\x0a"'),
         (["--officer", "Kim"], 'officer "Kim": want at most 32 small letters and digits'),
         (["--officer", "kim", "../x"], 'officer "../x": want'),

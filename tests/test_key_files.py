@@ -199,7 +199,7 @@ def test_nothing_is_ever_overwritten(what: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"party": "kor"}, "2 to 12 capital letters"),
+        ({"party": "kor"}, "1 to 16 capital letters"),
         ({"officers": ["kim", "../ca"]}, "want at most 32 small letters"),
         ({"officers": ["kim", ""]}, "want at most 32 small letters"),
         ({"validity": (NOW, NOW)}, "only certificates for exercises"),

@@ -433,6 +433,7 @@ FLIPS = {
     "a salt": ("journal", "UPDATE journal SET salt = zeroblob(32) WHERE number = 2"),
     "a link": ("journal", "UPDATE journal SET link = zeroblob(32) WHERE number = 2"),
     "an entry gone": ("journal", "DELETE FROM journal WHERE number = 2"),
+    "an entry's number": ("journal", "UPDATE journal SET number = 9 WHERE number = 3"),
     "the first entry gone": ("journal", "DELETE FROM journal WHERE number = 1"),
     "a value": ("meta", "UPDATE meta SET value = x'00'"),
     "a value's key": ("meta", "UPDATE meta SET key = 'm' WHERE key = 'n'"),

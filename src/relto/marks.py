@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from relto.tables import Document, Problems, Table, quoted
 
-__all__ = ["Mark", "Scheme", "decode_scheme", "is_party_code"]
+__all__ = ["PARTY_PATTERN", "Mark", "Scheme", "decode_scheme", "is_party_code"]
 
 MARKS_PER_SCHEME_MAX = 64
-_PARTY = re.compile(r"[A-Z0-9][A-Z0-9_]{0,31}\Z")
+PARTY_PATTERN = r"[A-Z0-9][A-Z0-9_]{0,15}"
+_PARTY = re.compile(PARTY_PATTERN + r"\Z")
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,31}\Z")
 
 

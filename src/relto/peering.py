@@ -22,6 +22,7 @@ from relto.events import Result as ResultEvent
 from relto.hop import SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
 from relto.keys.certificates import decode_certificate, identity_of, verify_leaf
 from relto.links import Request, Response
+from relto.marks import PARTY_PATTERN
 from relto.node import BLOB_PART_BYTES, Node
 from relto.ports import Transaction
 from relto.records import Receipt, Refusal, decode_record
@@ -32,7 +33,7 @@ __all__ = ["Peering", "peer_of"]
 log = logging.getLogger("relto.peering")
 
 _CIPHERTEXT = re.compile(r"/relto/v1/ciphertext/([0-9a-f]{64})\Z")
-_NODE_KEY = re.compile(r"/relto/v1/node-key/([A-Z0-9_]{1,32})\Z")
+_NODE_KEY = re.compile(rf"/relto/v1/node-key/({PARTY_PATTERN})\Z")
 _OFFSET = re.compile(r"offset=(0|[1-9][0-9]{0,12})\Z")
 RANGE_BYTES_MAX = 1024 * 1024
 

@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, Si
 
 from relto.envelope import PublicKey
 from relto.errors import CallerError, PeerError
+from relto.marks import PARTY_PATTERN, is_party_code
 
 __all__ = [
     "ALGORITHM",
@@ -55,10 +56,9 @@ ALGORITHM = {
 LEAF_ROLES = ("node", "officer", "signing", "tls")
 
 DER_BYTES_MAX = 8 * 1024  # a certificate of ours has about 500
-_PARTY = r"[A-Z][A-Z0-9]{1,11}"
 _NAME = r"(?=.{1,32}\Z)[a-z0-9]+(?:[._-][a-z0-9]+)*"  # it is a file name too, never `..`
 _URI = re.compile(
-    rf"(?P<scheme>relto|relto-exercise)://(?P<party>{_PARTY})/"
+    rf"(?P<scheme>relto|relto-exercise)://(?P<party>{PARTY_PATTERN})/"
     rf"(?:(?P<role>ca|node|signing|tls)|officer/(?P<name>{_NAME}))",
     re.ASCII,
 )
@@ -94,9 +94,9 @@ class Identity:
     exercise: bool
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(_PARTY, self.party, re.ASCII):
+        if not is_party_code(self.party):
             raise CallerError(
-                f"party {_quoted(self.party)}: want 2 to 12 capital letters and digits, like KOR"
+                f"party {_quoted(self.party)}: want 1 to 16 capital letters, digits and _, like KOR"
             )
         if self.role not in LIFE:
             raise CallerError(f"unknown role {_quoted(self.role)}; roles: {', '.join(LIFE)}")
@@ -407,7 +407,8 @@ def _builder(
 
 
 def _subject(identity: Identity) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(identity))])
+    # For people: the SAN URI is what counts. X.520 bounds a common name to 64 characters.
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(identity)[:64])])
 
 
 def _usage(*, sign_certificates: bool = False, sign_documents: bool = False) -> x509.KeyUsage:

@@ -82,6 +82,7 @@ class Limits:
     head_timeout_s: float = 5.0  # from the handshake, later from a request's first byte
     body_timeout_s: float = 30.0  # from the end of the head
     idle_timeout_s: float = 60.0  # between two requests; a client keeps a connection half as long
+    linger_timeout_s: float = 1.0  # what a refused peer has to read its refusal
     write_timeout_s: float = 30.0  # for an answer, and once more for closing
     close_timeout_s: float = 10.0  # what a server that closes grants the requests at work
 

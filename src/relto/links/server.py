@@ -17,7 +17,6 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 ACCEPT_RETRY_S = 1.0  # after the host ran out of descriptors
 LINGER_BYTES_MAX = 256 * 1024  # what a refused peer may still send before it reads the refusal
-LINGER_TIMEOUT_S = 1.0
 
 
 @dataclass(eq=False, slots=True)
@@ -204,7 +203,7 @@ class Server:
                 # A wire that has seen no request: the answer to a HEAD could have no body.
                 answer = ServerWire(self._limits).answer(refusal(refused.status), close=True)
                 await self._answer(writer, answer)
-                await _linger(reader)
+                await self._linger(reader)
                 return
             connection.busy = True
             response = await self._handle(request)
@@ -238,11 +237,9 @@ class Server:
         async with asyncio.timeout(self._limits.write_timeout_s):
             await push(writer, data)
 
-
-async def _linger(reader: asyncio.StreamReader) -> None:
-    """Read on for a moment: to close over unread bytes would reset the connection, and the peer
-    would never see its refusal."""
-    left = LINGER_BYTES_MAX
-    async with asyncio.timeout(LINGER_TIMEOUT_S):
-        while left > 0 and (data := await reader.read(READ_BYTES)):
-            left -= len(data)
+    async def _linger(self, reader: asyncio.StreamReader) -> None:
+        """Read on: to close over unread bytes would reset the connection, refusal and all."""
+        left = LINGER_BYTES_MAX
+        async with asyncio.timeout(self._limits.linger_timeout_s):
+            while left > 0 and (data := await reader.read(READ_BYTES)):
+                left -= len(data)

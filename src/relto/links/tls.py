@@ -95,7 +95,8 @@ def _load_own(context: ssl.SSLContext, certificate: Path | bytes, key: KeyFile |
         ):
             context.load_cert_chain(certificate_path, key_path, password)
     except ssl.SSLError as exc:
-        reason = (exc.reason or "not readable").lower().replace("_", " ")
+        # OpenSSL gives Python no reason for a wrong password.
+        reason = (exc.reason or "wrong password or not PEM").lower().replace("_", " ")
         raise CallerError(f"the TLS certificate or its key cannot be used: {reason}") from exc
     except OSError as exc:
         raise CallerError(f"the TLS certificate or its key cannot be read: {exc}") from exc
