@@ -82,12 +82,15 @@ def _not_json(text: str) -> NoReturn:
     raise QuestionError(f"{quoted(text)} is not a JSON number")
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_twice, parse_constant=_not_json)
+
+
 def read_json(data: bytes) -> Any:
     """JSON of a question: any spacing, but no duplicate key, NaN, or line over LINE_BYTES_MAX."""
     if len(data) > LINE_BYTES_MAX:
         raise QuestionError(f"the question is longer than {LINE_BYTES_MAX} bytes")
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_twice, parse_constant=_not_json)
+        return _DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError:
         raise QuestionError("the question is not UTF-8") from None
     except RecursionError:

@@ -109,7 +109,7 @@ class Compiled:
         self.regime = regime
         self.ranks = {mark.name: mark.rank for mark in regime.marks.values()}
         self._tables = {a.id: equivalences(a) for a in regime.agreements.values()}
-        self.rules: dict[str, Rule] = {}
+        self.blind_hubs: dict[tuple[str, str], str] = {}  # by citation: hubs that do not read
         self.sentences: dict[tuple[object, ...], str] = {}  # explanations given before
         self._sharing: dict[str, list[Rule]] = {}  # by a party in `from`, or the hub
         self._passing: dict[str, list[Rule]] = {}  # by a party in `by`
@@ -152,7 +152,8 @@ class Compiled:
             body.consent == "item",
             body.release == "automatic",
         )
-        self.rules[rule.cites] = rule
+        if isinstance(body, Share) and body.via and not body.via_reads and body.via not in body.to:
+            self.blind_hubs[agreement.id, clause.article] = body.via
         if isinstance(body, Share):
             for party in body.senders | ({body.via} if body.via else set()):
                 self._sharing.setdefault(party, []).append(rule)

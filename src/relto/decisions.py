@@ -7,7 +7,6 @@ a fault inside a rule is `Deny` with the code `error`, never a door.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from relto.channels import Candidate, Channel, Compiled, How
@@ -153,6 +152,7 @@ class _Deciding:
         self.q = question
         self.label = question.label
         self.readers = Readers(question, engine.ranks)
+        self._blind: bool | None = None
 
     # the steps
 
@@ -231,6 +231,8 @@ class _Deciding:
 
     def _not_readers(self) -> list[Reason]:
         q, label = self.q, self.label
+        if self.readers.lists(q.to) and self.readers.lists(q.holder):
+            return []
         parties = [q.to]
         if not self.holds_blind:
             parties.append(q.holder)
@@ -247,20 +249,23 @@ class _Deciding:
                     found[Reason(code, None, label.id)] = None
         return list(found)
 
-    @cached_property
+    @property
     def holds_blind(self) -> bool:
         """Every receipt was as the hub of a clause with `via_reads = false`, and there is one."""
-        receipts = [basis for bases in self.q.holding.basis.values() for basis in bases]
-        if not receipts or self.q.holder == self.label.maker:
-            return False
-        for basis in receipts:
-            rule = self.engine.rules.get(f"{basis.agreement}/{basis.article}")
-            if rule is None or not isinstance(rule.body, Share):
-                return False
-            body = rule.body
-            if body.via != self.q.holder or body.via_reads or self.q.holder in body.to:
-                return False
-        return True
+        if self._blind is None:
+            holder, basis = self.q.holder, self.q.holding.basis
+            hubs = self.engine.blind_hubs
+            self._blind = (
+                bool(hubs)
+                and holder != self.label.maker
+                and any(basis.values())
+                and all(
+                    hubs.get((b.agreement, b.article)) == holder
+                    for receipts in basis.values()
+                    for b in receipts
+                )
+            )
+        return self._blind
 
     def _candidates(self, source: Source) -> list[Candidate]:
         """(4) What this source may travel by, in order of clauses, then consent, then own."""
