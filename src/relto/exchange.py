@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from relto import envelope as dsse
+from relto.certificates import decode_certificate, identity_of
 from relto.consignments import Consignment
 from relto.decisions import Allow, Deny
 from relto.envelope import Envelope, Signature
@@ -34,7 +35,6 @@ from relto.events import (
 )
 from relto.explanations import needs
 from relto.items import Incoming, Item, Outgoing, Proposal
-from relto.keys.certificates import decode_certificate, identity_of
 from relto.labels import Label, decode_holding
 from relto.questions import Question
 from relto.readers import Readers

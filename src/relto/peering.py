@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relto import canonical, streams
+from relto.certificates import decode_certificate, identity_of, verify_leaf
 from relto.clauses import Share
 from relto.consignments import Consignment, verify_consignment
 from relto.errors import CallerError, PeerError, StoreFull
 from relto.events import Arrive, Complete, Effects, NotYet
 from relto.events import Result as ResultEvent
 from relto.hop import SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
-from relto.keys.certificates import decode_certificate, identity_of, verify_leaf
 from relto.links import Request, Response
 from relto.marks import PARTY_PATTERN
 from relto.node import BLOB_PART_BYTES, Node

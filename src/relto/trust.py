@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from relto import envelope as dsse
-from relto.envelope import Envelope, keyid
-from relto.errors import PeerError
-from relto.instants import moment
-from relto.keys.certificates import (
+from relto.certificates import (
     decode_certificate,
     fingerprint,
     identity_of,
     verify_leaf,
 )
+from relto.envelope import Envelope, keyid
+from relto.errors import PeerError
+from relto.instants import moment
 from relto.records import Record, decode_record
 from relto.regime import Regime
 from relto.tables import quoted

@@ -1,6 +1,6 @@
 """Keys and certificates: who vouches for whom, and where the private keys lie."""
 
-from relto.keys.certificates import (
+from relto.certificates import (
     ALGORITHM,
     LEAF_ROLES,
     LIFE,
@@ -18,18 +18,16 @@ from relto.keys.certificates import (
 from relto.keys.files import (
     SCRYPT,
     FileSigner,
-    KeyFolder,
     Passphrase,
     ScryptCost,
     ask_passphrase,
-    create_key_folder,
-    open_key_folder,
     read_passphrase,
     read_private_key,
     read_storage_key,
     write_private_key,
     write_storage_key,
 )
+from relto.keys.folder import KeyFolder, create_key_folder, open_key_folder
 
 __all__ = [
     "ALGORITHM",
