@@ -9,21 +9,22 @@ import json
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from relto.courier import Courier
+from relto.deriving import derive
 from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError, StoreFull
 from relto.events import Approve, Decline, Offer, Refused
 from relto.explanations import banner
 from relto.instants import is_instant, moment
 from relto.items import Item, Outgoing, Proposal
-from relto.labels import SELF, Label, words_of
 from relto.links import PeerCredentials, Request, Response
 from relto.node import LISTING_MAX, Node
 from relto.payloads import Payload
-from relto.records import PRECEDENCES, Approval, Manifest, Receipt, Refusal, Release, decode_record
+from relto.records import PRECEDENCES, Approval, Manifest, decode_record
+from relto.showing import Showing
 from relto.tables import quoted
 from relto.trust import Certificates
 
@@ -32,9 +33,6 @@ __all__ = ["Counter", "framed", "unframed"]
 log = logging.getLogger("relto.counter")
 
 HEAD_BYTES_MAX = 256 * 1024
-LATE_S = {"FLASH": 600, "IMMEDIATE": 1_800, "PRIORITY": 10_800, "ROUTINE": 21_600}
-"""How long handling may take by precedence (DESIGN §1), in seconds."""
-
 Json = dict[str, Any]
 
 
@@ -68,6 +66,7 @@ class Counter:
     def __init__(self, node: Node, couriers: Mapping[str, Courier]) -> None:
         self.node = node
         self.couriers = couriers
+        self.showing = Showing(node)
         self._routes: list[tuple[str, re.Pattern[str], Callable[..., Awaitable[Json | bytes]]]] = [
             ("GET", re.compile(r"/status\Z"), self._status),
             ("GET", re.compile(r"/items\Z"), self._items),
@@ -169,62 +168,13 @@ class Counter:
             rows = reader.listing(
                 "item", state=options.get("state"), after=options.get("after", ""), limit=limit
             )
-        items = [self._summary(Item.decode(row.body)) for row in rows]
+        items = [self.showing.summary(Item.decode(row.body)) for row in rows]
         if items:
             entry = {"event": "list", "by": who, "items": len(items)}
             await self.node.submit(
                 lambda tx: self.node.journal(tx, entry, self.node.clock.instant())
             )
         return {"items": items, **_given(next=rows[-1].cursor if len(rows) == limit else None)}
-
-    def _summary(self, item: Item) -> Json:
-        engine = self.node.engine
-        label = item.label(engine.regime)
-        held = item.held_as or label.mark
-        return {
-            "id": item.id,
-            "state": item.state,
-            "from": label.maker,
-            "kind": label.kind,
-            "mark": label.mark,
-            "held_as": held,
-            "banner": banner(engine, held),
-            "precedence": item.precedence,
-            "at": item.at,
-            "to": [self._way(item, o) for o in item.outgoing],
-            **({"exercise": True} if label.exercise else {}),
-            **_given(title=self._title(item)),
-        }
-
-    def _title(self, item: Item) -> str | None:
-        if item.key is None or item.stored != "row":
-            return None
-        return str(self.node.payload(item).header["title"])
-
-    def _way(self, item: Item, outgoing: Outgoing) -> Json:
-        """Where the item stands on its way to one party, as people see it."""
-        now = self.node.clock.now()
-        late = (
-            outgoing.state not in ("delivered", "refused", "declined")
-            and (now - moment(outgoing.since)).total_seconds() > LATE_S[outgoing.precedence]
-        )
-        error = ""
-        if outgoing.outbox is not None:
-            error = self._outbox_error(outgoing)
-        return {
-            "to": outgoing.proposal.to,
-            "state": outgoing.state,
-            "since": outgoing.since,
-            **({"late": True} if late else {}),
-            **({"codes": list(outgoing.codes)} if outgoing.codes else {}),
-            **({"undelivered_because": error} if error else {}),
-        }
-
-    def _outbox_error(self, outgoing: Outgoing) -> str:
-        assert outgoing.outbox is not None  # noqa: S101  # asked only then
-        with self.node.store.read() as reader:
-            rows = reader.outbox_rows(outgoing.proposal.path[1], outgoing.outbox - 1, 1)
-        return rows[0].error if rows and rows[0].number == outgoing.outbox else ""
 
     def _find(self, prefix: str) -> Item:
         """The item whose id begins so; people type the first digits."""
@@ -245,103 +195,12 @@ class Counter:
         return Item.decode(found)
 
     async def _item(self, request: Request, who: str, prefix: str) -> Json:
-        item = self._find(prefix)
-        engine = self.node.engine
-        label = item.label(engine.regime)
-        manifest = item.manifest
-        steps = [s for i in item.incoming for s in self._steps(item, (*i.prior, i.release))]
-        for outgoing in item.outgoing:
-            if outgoing.release is not None:
-                steps += self._steps(item, (outgoing.release,))
-        answers = [
-            self._signed(item, e)
-            for e in _unique(
-                (
-                    *(r for i in item.incoming for r in (i.result, *i.later) if r is not None),
-                    *(r for o in item.outgoing for r in o.results),
-                )
-            )
-        ]
-        return {
-            **self._summary(item),
-            "label": {"id": item.id, **manifest.label},
-            "banners": self._banners(item, label),
-            "manifest": self._signed(item, item.manifest_envelope)
-            if item.manifest_signatures
-            else {"at": manifest.at},
-            "ciphertext": {
-                "sha256": manifest.ciphertext_sha256,
-                "bytes": manifest.ciphertext_bytes,
-            },
-            "basis": dict(item.basis),
-            "path": _without_repeats(steps),
-            "answers": answers,
-        }
-
-    def _banners(self, item: Item, label: Label) -> list[Json]:
-        """The mark in each party's hands, as that party stamps it."""
-        engine = self.node.engine
-        marks = {label.maker: label.mark}
-        releases = [e for i in item.incoming for e in (*i.prior, i.release)]
-        releases += [o.release for o in item.outgoing if o.release is not None]
-        for envelope in releases:
-            for leg in decode_record(envelope, Release).legs:
-                marks.setdefault(leg.receiver, leg.mark)
-        return [
-            {"party": party, "mark": mark, "banner": banner(engine, mark)}
-            for party, mark in marks.items()
-        ]
-
-    def _steps(self, item: Item, releases: Iterable[Envelope]) -> list[Json]:
-        steps = []
-        for envelope in releases:
-            release = decode_record(envelope, Release)
-            cites = sorted(set(release.basis.values()))
-            steps.append(
-                {
-                    **self._signed(item, envelope),
-                    "from": release.sender,
-                    "to": release.to,
-                    "path": list(release.path),
-                    "marks": [leg.mark for leg in release.legs],
-                    "cites": cites,
-                    "articles": {
-                        cite: dict(clause.text)
-                        for cite in cites
-                        if (clause := self.node.engine.regime.clause(cite)) is not None
-                    },
-                }
-            )
-        return steps
-
-    def _signed(self, item: Item, envelope: Envelope) -> Json:
-        """Who validly signed a record, verified anew each time it is shown."""
-        kinds: tuple[type[Manifest] | type[Release] | type[Receipt] | type[Refusal], ...]
-        kinds = (Manifest, Release, Receipt, Refusal)
-        kind = next(k for k in kinds if k.type() == envelope.payload_type)
-        record: Any = decode_record(envelope, kind)
-        party = getattr(record, "maker", None) or getattr(record, "sender", None) or record.party
-        verified = self.node.trust.verify(
-            envelope,
-            kind,
-            party=party,
-            roles=("officer", "node"),
-            at=record.at,
-            certificates=item.certificates,
-        )
-        return {
-            "record": kind.NAME,
-            "id": envelope.record_id,
-            "party": party,
-            "at": record.at,
-            "signed_by": [v.name or v.role for v in verified],
-            **_given(codes=list(record.codes) if isinstance(record, Refusal) else None),
-        }
+        return self.showing.whole(self._find(prefix))
 
     async def _payload(self, request: Request, who: str, prefix: str) -> bytes:
         item = self._find(prefix)
         payload = await self.node.read_payload(item, who)
-        summary = {**self._summary(item), "header": dict(payload.header)}
+        summary = {**self.showing.summary(item), "header": dict(payload.header)}
         return framed(summary, payload.body)
 
     async def _journal(self, request: Request, who: str) -> Json:
@@ -370,7 +229,7 @@ class Counter:
             raise CallerError("nobody to share with; name parties with --rel-to")
         effects = await self.node.draft(label, payload, to, precedence, basis, who)
         assert effects.item is not None  # noqa: S101  # a draft makes one
-        return self._summary(effects.item)
+        return self.showing.summary(effects.item)
 
     def _label(self, given: Json, sources: list[str]) -> tuple[Json, dict[str, list[Json]]]:
         """The label of our own item, with the sources that it was built from (DESIGN §3)."""
@@ -386,7 +245,9 @@ class Counter:
         }
         if not sources:
             return label, {}
-        return _derive(self.node, label, [self._find(s) for s in sources])
+        return derive(
+            self.node.engine.regime, self.node.party, label, [self._find(s) for s in sources]
+        )
 
     async def _offer(self, request: Request, who: str, prefix: str) -> Json:
         item = self._find(prefix)
@@ -397,7 +258,7 @@ class Counter:
             raise CallerError(f"unknown party {quoted(event.to)}")
         effects = await self.node.happen(item.id, event)
         assert effects.item is not None  # noqa: S101  # it was found
-        return self._summary(effects.item)
+        return self.showing.summary(effects.item)
 
     async def _reviews(self, request: Request, who: str) -> Json:
         with self.node.store.read() as reader:
@@ -409,28 +270,13 @@ class Counter:
             outgoing = next(o for o in item.outgoing if _waits(o, to))
             reviews.append(
                 {
-                    **self._summary(item),
+                    **self.showing.summary(item),
                     "review_to": to,
                     "officers": outgoing.proposal.officers,
-                    "approved_by": self._approvers(item, outgoing),
+                    "approved_by": self.showing.approvers(item, outgoing),
                 }
             )
         return {"reviews": reviews}
-
-    def _approvers(self, item: Item, outgoing: Outgoing) -> list[str]:
-        names = []
-        for approval in outgoing.approvals:
-            record = decode_record(approval, Approval)
-            verified = self.node.trust.verify(
-                approval,
-                Approval,
-                party=record.party,
-                roles=("officer",),
-                at=record.at,
-                certificates=item.certificates,
-            )
-            names += [v.name or "" for v in verified]
-        return names
 
     def _waiting(self, prefix: str, to: str) -> tuple[Item, Proposal]:
         item = self._find(prefix)
@@ -455,7 +301,7 @@ class Counter:
         label = item.label(engine.regime)
         held = item.held_as or label.mark
         return {
-            **self._summary(item),
+            **self.showing.summary(item),
             "label": {"id": item.id, **item.manifest.label},
             "approval": _b64(approval.encode()),
             **({"manifest": _b64(item.manifest_payload)} if item.made_here else {}),
@@ -500,13 +346,13 @@ class Counter:
         event = Approve(approval, manifest, verified[0], certificate)
         effects = await self.node.happen(item.id, event)
         assert effects.item is not None  # noqa: S101  # it was found
-        return self._summary(effects.item)
+        return self.showing.summary(effects.item)
 
     async def _refuse(self, request: Request, who: str, prefix: str, to: str) -> Json:
         item, _ = self._waiting(prefix, to)
         effects = await self.node.happen(item.id, Decline(to, who))
         assert effects.item is not None  # noqa: S101  # it was found
-        return self._summary(effects.item)
+        return self.showing.summary(effects.item)
 
     async def _draft_hold(self, request: Request, who: str) -> Json:
         body = _json(request.body)
@@ -530,39 +376,6 @@ class Counter:
         entry = {"event": "clock", "by": who}
         await self.node.submit(lambda tx: self.node.journal(tx, entry, at))
         return {"clock": self.node.clock.instant()}
-
-
-def _derive(node: Node, label: Json, held: list[Item]) -> tuple[Json, dict[str, list[Json]]]:
-    """A derived item's sources, listed flat, and the maker's basis for each that is not its own."""
-    words = node.engine.regime
-    own = {key: label[key] for key in ("originator", "mark", "releasable_to", "topics", "about")}
-    exercise = {"exercise": True} if label.get("exercise") else {}
-    sources: dict[str, Json] = {SELF: {"item": SELF, **own, **exercise}}
-    basis: dict[str, list[Json]] = {}
-    for item in held:
-        if item.state not in ("received", "made"):
-            raise CallerError(f"{item.id[:12]} is not held here to read, so nothing is built on it")
-        inner = item.label(words)
-        for source in inner.sources:
-            if source.originator == node.party:
-                continue  # ours belongs to self
-            name = item.id if source.item == SELF else source.item
-            sources[name] = {
-                "item": name,
-                "originator": source.originator,
-                "mark": source.mark,
-                "releasable_to": sorted(source.readers),
-                "topics": words_of(source.topics, words.vocabulary.topic_bits),
-                "about": words_of(source.subjects, words.vocabulary.subject_bits),
-                "held_as": item.held_as or inner.mark,
-                **exercise,
-            }
-            known = basis.setdefault(name, [])
-            known += [e for e in item.basis.get(source.item, []) if e not in known]
-    topics = sorted({t for s in sources.values() for t in s["topics"]})
-    about = sorted({a for s in sources.values() for a in s["about"]})
-    ordered = [sources.pop(SELF), *(sources[name] for name in sorted(sources))]
-    return {**label, "topics": topics, "about": about, "sources": ordered}, basis
 
 
 def _waits(outgoing: Outgoing, to: str) -> bool:
@@ -605,11 +418,3 @@ def _from_b64(value: object) -> bytes:
         return base64.b64decode(str(value or ""), validate=True)
     except ValueError:
         raise CallerError("not base64 where a certificate belongs") from None
-
-
-def _unique(envelopes: Iterable[Envelope]) -> list[Envelope]:
-    return list({e.record_id: e for e in envelopes}.values())
-
-
-def _without_repeats(steps: list[Json]) -> list[Json]:
-    return list({step["id"]: step for step in steps}.values())

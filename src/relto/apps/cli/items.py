@@ -173,6 +173,8 @@ def _ways(answer: Mapping[str, Any]) -> list[str]:
     lines = []
     for way in answer["to"]:
         text = f"  to {way['to']}: {_STATES.get(way['state'], way['state'])}"
+        if "sent_bytes" in way:
+            text += f", {way['sent_bytes'] * 100 // way['of_bytes']} % of the content sent"
         if way.get("codes"):
             text += f" ({', '.join(way['codes'])})"
         if way.get("undelivered_because"):
