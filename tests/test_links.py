@@ -176,7 +176,7 @@ async def serving(
     *,
     context: ssl.SSLContext = SERVER_CONTEXT,
     handler: Callable[[Request], Awaitable[Response]] | None = None,
-    linger_timeout_s: float = SHORT_S,
+    linger_timeout_s: float = SHORT_S / 3,
     **limits: Any,
 ) -> AsyncIterator[Server]:
     server = Server(
@@ -501,6 +501,22 @@ def test_a_refused_peer_that_sends_on_still_reads_its_refusal() -> None:
     run(test())
 
 
+def test_a_refused_peer_has_a_moment_to_read_its_refusal() -> None:
+    async def test() -> None:
+        async with (
+            serving(Node(), linger_timeout_s=PATIENCE_S, close_timeout_s=SHORT_S) as server,
+            connected(server.port) as (reader, writer),
+        ):
+            refusal = refused(413, "body-too-large")
+            writer.write(head("Content-Length: 9999999"))
+            assert await reader.readexactly(len(refusal)) == refusal
+            with pytest.raises(TimeoutError):  # neither closed nor reset
+                async with asyncio.timeout(SHORT_S):
+                    await reader.read(1)
+
+    run(test())
+
+
 def test_what_follows_a_request_is_the_next_one_and_refused_if_it_is_garbage() -> None:
     async def test() -> None:
         node = Node()
@@ -674,6 +690,23 @@ def test_strangers_who_hoard_connections_keep_nobody_out() -> None:
         ):
             assert await drained(first) == b""
             assert (await client.request("GET", "/", timeout_s=10)).status == 200
+
+    run(test())
+
+
+def test_who_is_known_does_not_make_room_for_strangers() -> None:
+    async def test() -> None:
+        async with (
+            serving(Node(), handshakes_max=1) as server,
+            connected(server.port) as known,
+        ):
+            assert await answers(*known)
+            async with (
+                connected(server.port, None) as (first, _),
+                connected(server.port, None),
+            ):
+                assert await drained(first) == b""
+                assert await answers(*known)
 
     run(test())
 
@@ -1172,6 +1205,28 @@ def test_a_peer_that_does_not_read_does_not_hold_a_request_for_longer_than_its_t
     run(test())
 
 
+def test_what_was_not_sent_in_time_is_thrown_away() -> None:
+    async def test() -> None:
+        late, received = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+        async def read_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await late.wait()
+            data = await drained(reader)
+            writer.transport.abort()
+            received.set_result(len(data))
+
+        server = await asyncio.start_server(read_late, "127.0.0.1", 0, ssl=SERVER_CONTEXT)
+        port = server.sockets[0].getsockname()[1]
+        body = bytes(32 * 1024 * 1024)
+        async with server, asking(port, body_bytes_max=len(body)) as client:
+            with pytest.raises(LinkError, match=r"no answer within 0\.15 s"):
+                await client.request("POST", "/hop", body, timeout_s=SHORT_S)
+            late.set()
+            assert await received < len(body)
+
+    run(test())
+
+
 def test_a_cancelled_request_gives_its_place_back() -> None:
     async def test() -> None:
         arrived, node = asyncio.Event(), Node()
@@ -1306,6 +1361,32 @@ def test_a_closing_server_finishes_what_it_works_on_and_takes_nothing_new() -> N
             await closing
             with pytest.raises(CallerError, match="started once"):
                 await server.start()
+
+    run(test())
+
+
+def test_the_last_answer_of_a_closing_server_says_that_it_is_the_last() -> None:
+    async def test() -> None:
+        arrived, release = asyncio.Event(), asyncio.Event()
+
+        async def wait(request: Request) -> Response:
+            arrived.set()
+            await release.wait()
+            return Response(200, request.body)
+
+        async with (
+            serving(Node(), handler=wait) as server,
+            connected(server.port) as (reader, writer),
+        ):
+            writer.write(POST)
+            await arrived.wait()
+            closing = asyncio.create_task(server.close())
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await asyncio.shield(closing)
+            release.set()
+            assert await drained(reader) == OK.replace(b"\r\n\r\n", CLOSES)
+            await closing
 
     run(test())
 

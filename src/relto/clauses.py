@@ -8,6 +8,7 @@ from relto.marks import Mark
 
 __all__ = [
     "Agreement",
+    "Citation",
     "Clause",
     "Equate",
     "Onward",
@@ -21,6 +22,32 @@ __all__ = [
 ]
 
 Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A citation taken apart. `how` is empty, "consent" or "own-information".
+
+    >>> Citation.parse("own-information+tisa-2014/4")
+    Citation(how='own-information', agreement='tisa-2014', article='4')
+    """
+
+    how: str
+    agreement: str
+    article: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Citation":
+        """Total: what is no citation names no clause. An article may have a plus sign."""
+        channel, _, article = text.partition("/")
+        how, _, agreement = channel.rpartition("+")
+        return cls(how, agreement, article)
+
+    def as_basis(self) -> dict[str, str]:
+        """The entry of a holder's basis for a receipt under it (DESIGN §3)."""
+        if self.how:
+            return {self.how: f"{self.agreement}/{self.article}"}
+        return {"agreement": self.agreement, "article": self.article}
 
 
 def leg_key(a: str, b: str) -> str:

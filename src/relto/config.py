@@ -36,7 +36,8 @@ class Peer:
 class Config:
     """What a node is told. Paths are relative to the folder that the file lies in.
 
-    `clock` is "system", or "exercise" for a node with EXERCISE certificates, whose clock an
+    `own_socket` is where people reach the node, where that is not in its folder. `clock` is
+    "system", or "exercise" for a node with EXERCISE certificates, whose clock an
     exercise director may set. `people` names who may use the node's socket, by uid.
     """
 
@@ -50,6 +51,7 @@ class Config:
     payload_bytes_max: int
     people: Mapping[int, str]
     peers: Mapping[str, Peer]
+    own_socket: Path | None
 
     @property
     def store(self) -> Path:
@@ -57,7 +59,12 @@ class Config:
 
     @property
     def socket(self) -> Path:
-        return self.folder / "node.sock"
+        return self.own_socket or self.folder / "node.sock"
+
+    @property
+    def socket_mode(self) -> int:
+        """Open to others where `people` are named: the node asks the kernel who each one is."""
+        return 0o666 if self.people else 0o600
 
 
 def decode_config(data: bytes, file: Path) -> Config:
@@ -76,7 +83,7 @@ def decode_config(data: bytes, file: Path) -> Config:
 
 
 def _decode(top: Table, folder: Path) -> Config:
-    top.only("party", "regime", "keys", "listen", "clock", "limits", "people", "peer")
+    top.only("party", "regime", "keys", "listen", "socket", "clock", "limits", "people", "peer")
     party = top.take_text("party", "this node's party, such as KOR", accept=is_party_code)
     regime = top.take_text("regime", "the regime folder")
     keys = top.take_text("keys", "the party's key folder")
@@ -84,6 +91,7 @@ def _decode(top: Table, folder: Path) -> Config:
     clock = "system"
     if "clock" in top.data:
         clock = top.take_choice("clock", ["system", "exercise"]) or clock
+    socket = top.take_text("socket", "the path of a socket", required=False)
     size = PAYLOAD_BYTES_MAX
     if "limits" in top.data:
         limits = top.table("limits")
@@ -123,6 +131,7 @@ def _decode(top: Table, folder: Path) -> Config:
         size,
         people,
         peers,
+        None if socket is None else folder / socket,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from relto.clauses import Citation
 from relto.envelope import Envelope
 from relto.errors import PeerError
 from relto.hop import Hop
@@ -56,7 +57,7 @@ class Consignment:
             shown = [p.basis[source.item] for p in brought if source.item in p.basis]
             citations = [citation for citation in shown if knows(citation)]
             stated = citations or [self.release.basis[source.item]]
-            basis[source.item] = [_entry(citation) for citation in dict.fromkeys(stated)]
+            basis[source.item] = [Citation.parse(c).as_basis() for c in dict.fromkeys(stated)]
         holding: dict[str, Any] = {"basis": basis}
         if sender != label.maker:
             marks = [leg.mark for p in brought for leg in p.legs if leg.receiver == sender]
@@ -64,14 +65,6 @@ class Consignment:
                 raise PeerError(f"no prior release shows how {sender} came to hold the item")
             holding["held_as"] = marks[0]
         return holding
-
-
-def _entry(citation: str) -> dict[str, Any]:
-    how, plus, clause = citation.rpartition("+")
-    if plus:
-        return {how: clause}
-    agreement, _, article = clause.partition("/")
-    return {"agreement": agreement, "article": article}
 
 
 def verify_consignment(hop: Hop, trust: Trust) -> Consignment:

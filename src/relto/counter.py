@@ -169,12 +169,16 @@ class Counter:
                 "item", state=options.get("state"), after=options.get("after", ""), limit=limit
             )
         items = [self.showing.summary(Item.decode(row.body)) for row in rows]
+        await self._seen(who, [item["id"] for item in items])
+        return {"items": items, **_given(next=rows[-1].cursor if len(rows) == limit else None)}
+
+    async def _seen(self, who: str, items: list[str]) -> None:
+        """Titles are content: who is about to see them is journaled first (rule 4)."""
         if items:
-            entry = {"event": "list", "by": who, "items": len(items)}
+            entry = {"event": "show", "by": who, "items": items}
             await self.node.submit(
                 lambda tx: self.node.journal(tx, entry, self.node.clock.instant())
             )
-        return {"items": items, **_given(next=rows[-1].cursor if len(rows) == limit else None)}
 
     def _find(self, prefix: str) -> Item:
         """The item whose id begins so; people type the first digits."""
@@ -195,7 +199,9 @@ class Counter:
         return Item.decode(found)
 
     async def _item(self, request: Request, who: str, prefix: str) -> Json:
-        return self.showing.whole(self._find(prefix))
+        item = self._find(prefix)
+        await self._seen(who, [item.id])
+        return self.showing.whole(item)
 
     async def _payload(self, request: Request, who: str, prefix: str) -> bytes:
         item = self._find(prefix)
@@ -206,7 +212,9 @@ class Counter:
     async def _journal(self, request: Request, who: str) -> Json:
         options = _query(request.query, {"after", "limit"})
         with self.node.store.read() as reader:
-            rows = reader.journal(int(options.get("after", "0")), int(options.get("limit", "200")))
+            rows = reader.journal(
+                _number(options.get("after", "0"), "after"), int(options.get("limit", "200"))
+            )
         return {
             "entries": [
                 {"number": row.number, "link": row.link.hex(), **json.loads(row.entry)}
@@ -267,7 +275,9 @@ class Counter:
         for row in rows:
             item_id, _, to = row.key.partition(":")
             item = self.node.item(item_id)
-            outgoing = next(o for o in item.outgoing if _waits(o, to))
+            outgoing = next((o for o in item.outgoing if _waits(o, to)), None)
+            if outgoing is None:
+                continue  # approved meanwhile
             reviews.append(
                 {
                     **self.showing.summary(item),
@@ -276,6 +286,7 @@ class Counter:
                     "approved_by": self.showing.approvers(item, outgoing),
                 }
             )
+        await self._seen(who, [review["id"] for review in reviews])
         return {"reviews": reviews}
 
     def _waiting(self, prefix: str, to: str) -> tuple[Item, Proposal]:
@@ -300,6 +311,7 @@ class Counter:
         engine = self.node.engine
         label = item.label(engine.regime)
         held = item.held_as or label.mark
+        await self._seen(who, [item.id])
         return {
             **self.showing.summary(item),
             "label": {"id": item.id, **item.manifest.label},
@@ -369,12 +381,9 @@ class Counter:
         at = str(_json(request.body).get("at", ""))
         if not is_instant(at):
             raise CallerError(f"{quoted(at)} is not an instant such as 2015-01-05T00:00:00Z")
-        self.node.clock.set(moment(at))
-        await self.node.renew_key()
+        await self.node.set_clock(moment(at), who)
         for courier in self.couriers.values():
             courier.forget_keys()
-        entry = {"event": "clock", "by": who}
-        await self.node.submit(lambda tx: self.node.journal(tx, entry, at))
         return {"clock": self.node.clock.instant()}
 
 
@@ -393,10 +402,15 @@ def _query(query: str, known: set[str]) -> dict[str, str]:
         if key not in known:
             raise CallerError(f"unknown option {quoted(key)}")
         found[key] = value
-    for key in ("limit",):
-        if key in found and not (found[key].isdecimal() and 0 < int(found[key]) <= LISTING_MAX):
-            raise CallerError(f"{key} is not a number from 1 to {LISTING_MAX}")
+    if not 0 < _number(found.get("limit", "1"), "limit") <= LISTING_MAX:
+        raise CallerError(f"limit is not a number from 1 to {LISTING_MAX}")
     return found
+
+
+def _number(text: str, what: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise CallerError(f"{what} is {quoted(text)}, not a number")
+    return int(text)
 
 
 def _precedence(value: object) -> str:

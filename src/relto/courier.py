@@ -16,13 +16,13 @@ from relto import canonical
 from relto.clauses import Share
 from relto.config import Peer
 from relto.envelope import Envelope
-from relto.errors import PeerError, ReltoError
+from relto.errors import PeerError, ReltoError, StoreBroken
 from relto.events import Dispatch
 from relto.hop import INLINE_BYTES_MAX, Hop, seal_hop, seal_key
 from relto.instants import moment
 from relto.items import Item, Outgoing
 from relto.links import Client, LinkError, Response
-from relto.node import Node
+from relto.node import Node, end_process
 from relto.ports import OutboxRow, Transaction
 from relto.records import NodeKey, decode_record
 from relto.seal import HpkePublicKey
@@ -39,6 +39,7 @@ LANES = (1, 3)  # the least precedence (3 is ROUTINE) that each lane of a peer s
 
 RETRY_MS_FIRST = 200
 RETRY_MS_MAX = 30_000
+LINK_RETRY_MS_MAX = 5_000  # between two calls at a peer that is not reached
 RESEND_MS = 30_000  # accepted, but no result yet: ask again
 WITH_HUB_MS = 300_000  # the hub has it: it is offered anew now and then, should the hub lose it
 BLOCKED_MS = 30_000  # the decision may hold again, when an agreement does
@@ -63,6 +64,7 @@ class Courier:
         self.peer = peer.party
         self.client = client
         self.link_error = ""  # why the peer could not be reached last, for people to see
+        self._calls_failed = 0  # since it could not be reached
         self._awake = [asyncio.Event() for _ in LANES]
         self._tasks: list[asyncio.Task[None]] = []
         self._peer_keys: dict[str, HpkePublicKey] = {}
@@ -98,15 +100,47 @@ class Courier:
         while True:
             self._awake[index].clear()
             try:
+                if self.link_error and not await self._is_back():
+                    wait_ms = RETRY_MS_FIRST * 2 ** min(self._calls_failed, 10)
+                    await self._sleep(index, min(wait_ms, LINK_RETRY_MS_MAX) / 1000)
+                    continue
                 row, wait_s = self._best(LANES[index])
                 if row is None:
                     await self._sleep(index, wait_s)
                 else:
                     await self._carry(row)
+            except StoreBroken as e:
+                end_process(e)
             except Exception as e:  # whatever one row does, the lane goes on to the others
                 level = logging.WARNING if isinstance(e, ReltoError) else logging.ERROR
                 log.log(level, "carrying to %s: %s: %s", self.peer, type(e).__name__, e)
                 await self._sleep(index, RETRY_MS_FIRST / 1000)
+
+    async def _is_back(self) -> bool:
+        """Call a peer that was not reached. Once it answers all that waited is due, so that the
+        most urgent goes first, and not what happened to be tried last."""
+        try:
+            await self._key_of(self.peer, fresh=True)
+        except (LinkError, PeerError) as e:
+            self.link_error = str(e)
+            self._calls_failed += 1
+            return False
+        self.link_error = ""
+        if self._calls_failed:  # else it was one message that got no answer: that one waits
+            self._calls_failed = 0
+            await self.node.submit(self._make_due)
+        return True
+
+    def _make_due(self, tx: Transaction) -> None:
+        now_ms = self.node.clock.monotonic_ms()
+        after = 0
+        while rows := tx.outbox_rows(self.peer, after, 500):
+            after = rows[-1].number
+            for row in rows:
+                if row.error and row.lease_until_ms <= now_ms:
+                    tx.outbox_reschedule(
+                        row.number, due_ms=0, attempts=row.attempts, error=row.error
+                    )
 
     async def _sleep(self, index: int, wait_s: float) -> None:
         try:
@@ -136,6 +170,8 @@ class Courier:
                 await self._carry_release(row, body["item"], body["release"])
             else:
                 await self._carry_result(row, body["item"], Envelope.from_json(body["result"]))
+        except StoreBroken:
+            raise
         except Exception as e:
             await self._later(row, f"could not be sent: {type(e).__name__}")
             raise
@@ -193,7 +229,7 @@ class Courier:
             return
         try:
             hop = await self._consignment(item, outgoing)
-        except LinkError as e:
+        except (LinkError, PeerError) as e:
             await self._later(row, str(e))
             return
         response = await self._post(row, hop)
@@ -291,15 +327,19 @@ class Courier:
 
     async def _request(self, row: OutboxRow, parcel: _Parcel) -> Response | None:
         try:
-            response = await self.client.request(
-                "POST", parcel.target, parcel.body, timeout_s=LEASE_MS / 1000, query=parcel.query
+            return await self._ask("POST", parcel.target, parcel.body, query=parcel.query)
+        except LinkError as e:
+            await self._later(row, str(e))
+            return None
+
+    async def _ask(self, method: str, target: str, body: bytes = b"", query: str = "") -> Response:
+        try:
+            return await self.client.request(
+                method, target, body, timeout_s=LEASE_MS / 1000, query=query
             )
         except LinkError as e:
             self.link_error = str(e)
-            await self._later(row, str(e))
-            return None
-        self.link_error = ""
-        return response
+            raise
 
     async def _key_of(self, party: str, *, fresh: bool = False) -> HpkePublicKey:
         """The HPKE key of the week of a party, announced by its node, asked for at our peer's."""
@@ -307,18 +347,16 @@ class Courier:
         known = self._peer_keys.get(party)
         if known is not None and not fresh:
             return known
-        response = await self.client.request(
-            "GET", f"/relto/v1/node-key/{party}", timeout_s=LEASE_MS / 1000
-        )
+        response = await self._ask("GET", f"/relto/v1/node-key/{party}")
         if response.status != 200 or len(response.body) > NODE_KEY_BYTES_MAX:
-            raise LinkError(f"{self.peer} gives no key of {party}")
+            raise PeerError(f"{self.peer} gives no key of {party}")
         hop = Hop.decode(response.body)
         record = decode_record(hop.records[0], NodeKey)
         self.node.trust.verify_node(
             hop.records[0], NodeKey, party=party, certificates=hop.certificates
         )
         if record.party != party or moment(record.expires) <= now:
-            raise LinkError(f"the key of {party} at {self.peer} has expired")
+            raise PeerError(f"the key of {party} at {self.peer} has expired")
         key = HpkePublicKey(bytes.fromhex(record.key))
         self._peer_keys[party] = key
         return key

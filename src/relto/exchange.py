@@ -12,6 +12,7 @@ from typing import Any
 
 from relto import envelope as dsse
 from relto.certificates import decode_certificate, identity_of
+from relto.clauses import Citation
 from relto.consignments import Consignment
 from relto.decisions import Allow, Deny
 from relto.envelope import Envelope, Signature
@@ -38,7 +39,16 @@ from relto.items import Incoming, Item, Outgoing, Proposal
 from relto.labels import Label, decode_holding
 from relto.questions import Question
 from relto.readers import Readers
-from relto.records import Approval, Manifest, Receipt, Record, Refusal, Release, decode_record
+from relto.records import (
+    CHAIN_MAX,
+    Approval,
+    Manifest,
+    Receipt,
+    Record,
+    Refusal,
+    Release,
+    decode_record,
+)
 from relto.trust import Certificates, Verified
 
 __all__ = ["approves", "propose", "step"]
@@ -129,7 +139,6 @@ def _offer(view: View, event: Offer, now: str) -> Effects:
         raise CallerError("this item is not held here, so it cannot be passed on")
     return _add_outgoing(
         view, Effects(item, (entry,)), label, event.to, event.precedence, now,
-        prior=tuple(e for i in item.incoming if i.state == "held" for e in (*i.prior, i.release)),
     )  # fmt: skip
 
 
@@ -141,7 +150,6 @@ def _add_outgoing(
     precedence: str,
     now: str,
     *,
-    prior: tuple[Envelope, ...] = (),
     answers: str | None = None,
 ) -> Effects:
     """Propose the item to `to`; release it at once if nobody here must review. Raises Refused."""
@@ -152,7 +160,8 @@ def _add_outgoing(
     if len(item.outgoing) >= OUTGOING_MAX:
         raise CallerError(f"the item was offered {OUTGOING_MAX} times already")
     proposal = propose(view, label, item, to, now)
-    outgoing = Outgoing(proposal, precedence, "review", now, prior=_unique(prior), answers=answers)
+    prior = _prior_for(item, proposal, answers)
+    outgoing = Outgoing(proposal, precedence, "review", now, prior=prior, answers=answers)
     item = replace(item, outgoing=(*item.outgoing, outgoing))
     entry = _entry(
         "decide", item.id, to=to, decision="allow", cites=sorted(set(proposal.basis.values())),
@@ -164,8 +173,25 @@ def _add_outgoing(
     return effects
 
 
-def _unique(envelopes: tuple[Envelope, ...]) -> tuple[Envelope, ...]:
-    return tuple({e.record_id: e for e in envelopes}.values())
+def _prior_for(item: Item, proposal: Proposal, answers: str | None) -> tuple[Envelope, ...]:
+    """The releases that show the next node how we came to hold what we pass on.
+
+    The one that we answer, or else the first, by which the item was stamped; and for every other
+    agreement cited one that brought a source under it. Raises CallerError past CHAIN_MAX.
+    """
+    held = [i for i in item.incoming if i.state == "held" and answers in (None, i.id)]
+    shown: set[tuple[str, str]] = set()
+    chain: dict[str, Envelope] = {}
+    for number, incoming in enumerate(held):
+        basis = incoming.record.basis
+        brought = {(source, Citation.parse(c).agreement) for source, c in basis.items()}
+        wanted = {(source, Citation.parse(c).agreement) for source, c in proposal.basis.items()}
+        if number == 0 or (brought & wanted) - shown:
+            shown |= brought
+            chain |= {e.record_id: e for e in (*incoming.prior, incoming.release)}
+    if len(chain) >= CHAIN_MAX:
+        raise CallerError(f"the item came through {len(chain)} releases; {CHAIN_MAX - 1} at most")
+    return tuple(chain.values())
 
 
 def _release(view: View, effects: Effects, index: int, now: str) -> Effects:
@@ -177,7 +203,7 @@ def _release(view: View, effects: Effects, index: int, now: str) -> Effects:
     if item.made_here and not item.manifest_signatures:  # automatic: the node signs for the maker
         signed = dsse.sign(Manifest.type(), item.manifest_payload, [view.signer])
         item = replace(item, manifest_signatures=signed.signatures)
-    cited = {c.rpartition("+")[2].partition("/")[0] for c in proposal.basis.values()}
+    cited = {Citation.parse(citation).agreement for citation in proposal.basis.values()}
     record = Release(
         item=item.id,
         sender=view.party,
@@ -426,7 +452,10 @@ def _check_again(view: View, consignment: Consignment, label: Label, now: str) -
         return ("malformed",)
     engine = view.engine
     agreements = engine.regime.agreements
-    if any(engine.regime.clause(c) is None for c in release.basis.values()):
+    unknown = [c for c in release.basis.values() if engine.regime.clause(c) is None]
+    if any(view.party in _parties_of(view, citation) for citation in unknown):
+        return ("no-agreement",)  # we are a party, and there is no such article
+    if unknown:
         return _check_unknown(view, release, label, now)
     holding = consignment.holding_of_sender(
         label, lambda citation: engine.regime.clause(citation) is not None
@@ -448,6 +477,11 @@ def _check_again(view: View, consignment: Consignment, label: Label, now: str) -
     ):
         return ("agreement-differs",)
     return _lacks_approval(consignment, decision, label)
+
+
+def _parties_of(view: View, citation: str) -> frozenset[str]:
+    agreement = view.engine.regime.agreements.get(Citation.parse(citation).agreement)
+    return frozenset() if agreement is None else agreement.parties
 
 
 def _check_unknown(view: View, release: Release, label: Label, now: str) -> tuple[str, ...]:
@@ -491,7 +525,7 @@ def _hold_it(view: View, effects: Effects, incoming: Incoming, label: Label, now
             continue
         if view.engine.regime.clause(release.basis[source.item]) is None:
             continue  # an agreement that we are not in permits us nothing further
-        receipt = _receipt_of(release.basis[source.item])
+        receipt = Citation.parse(release.basis[source.item]).as_basis()
         entries = basis.setdefault(source.item, [])
         if receipt not in entries:
             entries.append(receipt)
@@ -504,7 +538,7 @@ def _hold_it(view: View, effects: Effects, incoming: Incoming, label: Label, now
     )
     item = _with_incoming(item, replace(incoming, state="held", since=now, result=receipt_envelope))
     entry = _entry(
-        "hold", item.id, release=incoming.id, mark=item.held_as,
+        "held", item.id, release=incoming.id, mark=item.held_as,
         receipt=receipt_envelope.record_id,
     )  # fmt: skip
     effects = replace(
@@ -518,20 +552,11 @@ def _hold_it(view: View, effects: Effects, incoming: Incoming, label: Label, now
     try:
         return _add_outgoing(
             view, effects, label, release.to, release.precedence, now,
-            prior=(*incoming.prior, incoming.release), answers=incoming.id,
+            answers=incoming.id,
         )  # fmt: skip
     except Refused as e:
         codes = tuple(dict.fromkeys(c for denied in e.refusals for c in denied.codes))
         return _refuse_upstream(view, effects, incoming.id, codes, now)
-
-
-def _receipt_of(citation: str) -> dict[str, Any]:
-    """A citation as an entry of the holder's basis (DESIGN §3)."""
-    how, plus, clause = citation.rpartition("+")
-    if plus:
-        return {how: clause}
-    agreement, _, article = clause.partition("/")
-    return {"agreement": agreement, "article": article}
 
 
 def _complete(view: View, event: Complete, now: str) -> Effects:

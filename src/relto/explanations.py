@@ -6,7 +6,7 @@ the party that stamps them writes them. What would change a refusal is said for 
 
 from collections.abc import Iterator, Mapping
 
-from relto.clauses import Onward, Share
+from relto.clauses import Citation, Onward, Share
 from relto.decisions import Allow, Deny, Engine, Reason
 from relto.labels import SELF
 from relto.phrases import DUTIES, HEADINGS, LANGUAGES, NEEDS, REASONS, WORDS
@@ -99,8 +99,8 @@ class _Said:
     def _article(self, citation: str) -> str:
         clause = self.engine.regime.clause(citation)
         words = "" if clause is None else in_language(clause.text, self.language)
-        how, plus, _ = citation.partition("/")[0].rpartition("+")  # an article may have a plus
-        return f"{words} [{self._heading(how)}]" if plus else words
+        how = Citation.parse(citation).how
+        return f"{words} [{self._heading(how)}]" if how else words
 
     def deny(self, deny: Deny) -> Iterator[str]:
         yield from self._head("refused", (self.q.holder, self.q.to))
@@ -197,4 +197,4 @@ class _Said:
 
 
 def _agreement(citation: str | None) -> str:
-    return "" if citation is None else citation.partition("/")[0].rpartition("+")[2]
+    return "" if citation is None else Citation.parse(citation).agreement

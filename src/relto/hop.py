@@ -32,8 +32,8 @@ __all__ = [
 
 VERSION = 1
 INLINE_BYTES_MAX = 64 * 1024
-"""Ciphertext up to this rides in the hop message; what is larger follows in ranges. The bound is
-on the padded plaintext's bucket: STREAM adds its tag on top."""
+"""Ciphertext up to this lies in the store's rows and rides in the hop message; what is larger lies
+in a file and follows in ranges."""
 
 RECORDS_MAX = 64
 CERTIFICATE_BYTES_MAX = 4096

@@ -25,6 +25,7 @@ from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError, StoreBroken, StoreFull
 from relto.events import Draft, Effects, Event, Refused, Send, View
 from relto.exchange import step
+from relto.hop import INLINE_BYTES_MAX
 from relto.instants import instant, moment
 from relto.items import Item
 from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes, pad, unpad
@@ -34,16 +35,13 @@ from relto.seal import HpkePrivateKey
 from relto.stores.writer import Writer
 from relto.trust import Certificates, Trust
 
-__all__ = ["Clock", "Node", "NodeSecrets"]
+__all__ = ["Clock", "Node", "NodeSecrets", "end_process"]
 
 log = logging.getLogger("relto.node")
 
 HPKE_LIFE = timedelta(days=7)
 HPKE_RENEW_BEFORE = timedelta(days=1)
 RECORD_BYTES_MAX = 256 * 1024
-ROW_BYTES_MAX = 128 * 1024
-"""Ciphertext up to this lies in the database, what is larger in a file beside it."""
-
 FRAME_BYTES = 12  # the two lengths before a payload's header and its padding
 BLOB_PART_BYTES = 1024 * 1024
 LISTING_MAX = 500
@@ -55,10 +53,10 @@ class Clock:
 
     def __init__(self, *, exercise: bool) -> None:
         self.exercise = exercise
-        self._offset = timedelta(0)
+        self.offset_s = 0.0
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self._offset
+        return datetime.now(UTC) + timedelta(seconds=self.offset_s)
 
     def instant(self) -> str:
         """The present whole second: the past one, so that what is made now is not in the future."""
@@ -68,7 +66,7 @@ class Clock:
         """Raises CallerError on a real node."""
         if not self.exercise:
             raise CallerError("only a node with EXERCISE certificates may be given another clock")
-        self._offset = at - datetime.now(UTC)
+        self.offset_s = (at - datetime.now(UTC)).total_seconds()
 
     @staticmethod
     def monotonic_ms() -> int:
@@ -108,7 +106,10 @@ class Node:
         self.secrets = keys
         self.clock = clock
         self.wakers: dict[str, Callable[[], None]] = {}  # by peer: its outbox has something
-        self.writer = Writer(store, on_broken=_end_process)
+        if clock.exercise:
+            with store.read() as reader:
+                clock.offset_s = float(reader.meta("clock-offset-s") or 0)
+        self.writer = Writer(store, on_broken=end_process)
         digest = engine.regime.digest
         log.info("node of %s decides by regime %s", self.party, digest)
 
@@ -170,8 +171,8 @@ class Node:
         if item is not None:
             tx.put("item", item.id, item.encode(), state=item.state, rank=item.at)
             _write_reviews(tx, before, item)
-            if len(item.outgoing) > (0 if before is None else len(before.outgoing)):
-                self._use_seq(tx, len(item.outgoing))
+        if any(send.release is not None for send in effects.send):
+            self._use_seq(tx, 0 if item is None else len(item.outgoing))
         return replace(effects, item=item)
 
     def journal(self, tx: Transaction, entry: dict[str, Any], now: str) -> None:
@@ -279,6 +280,18 @@ class Node:
         """The payload key of an item that this node may read."""
         return None if item.key is None else self.unwrap(item.key, f"payload/{item.id}")
 
+    async def set_clock(self, at: datetime, by: str) -> None:
+        """Give an exercise another clock, which outlives the process. Raises CallerError."""
+        self.clock.set(at)
+        offset_s = f"{self.clock.offset_s:.6f}".encode()
+
+        def job(tx: Transaction) -> None:
+            tx.set_meta("clock-offset-s", offset_s)
+            self.journal(tx, {"event": "clock", "by": by}, self.clock.instant())
+
+        await self.submit(job)
+        await self.renew_key()
+
     # what people have
 
     async def draft(
@@ -331,7 +344,7 @@ class Node:
 
     async def keep(self, item: str, name: str, ciphertext: bytes) -> str:
         """Where the ciphertext will lie: "row" (the caller writes it), or a durable blob's name."""
-        if len(ciphertext) <= ROW_BYTES_MAX:
+        if len(ciphertext) <= INLINE_BYTES_MAX:
             return "row"
 
         def write() -> None:
@@ -420,6 +433,7 @@ class Node:
                 last = decode_record(Envelope.decode(known, size_bytes_max=RECORD_BYTES_MAX), Hold)
                 if last.seq >= record.seq:
                     raise CallerError("a later hold of this party stands already; sign anew")
+            tx.set_meta("seq", str(max(record.seq, int(tx.meta("seq") or b"0"))).encode())
             state = "on" if record.on else "off"
             tx.put("hold", record.to, envelope.encode(), state=state)
             entry = {"event": "hold", "to": record.to, "on": record.on}
@@ -445,7 +459,7 @@ def _ciphertext_bytes_max(payload_bytes_max: int) -> int:
     return streams.ciphertext_size_bytes(bucket_size_bytes(plaintext))
 
 
-def _end_process(error: BaseException) -> None:
+def end_process(error: BaseException) -> None:
     """A store that failed is not trusted again: what the last commit did is unknown (rule 8)."""
     log.critical("the store failed, the node ends: %s", error)
     os._exit(_EXIT_STORE_BROKEN)

@@ -21,7 +21,7 @@ from relto.errors import CallerError, PeerError, StoreFull
 from relto.events import Arrive, Complete, Effects, NotYet
 from relto.events import Result as ResultEvent
 from relto.hop import SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
-from relto.links import Request, Response
+from relto.links import LinkError, Request, Response
 from relto.marks import PARTY_PATTERN
 from relto.node import BLOB_PART_BYTES, Node
 from relto.ports import Transaction
@@ -80,7 +80,7 @@ class Peering:
             return _answer(409, status="stale-key")
         except NotYet:
             return _answer(503, status="retry")
-        except StoreFull:
+        except (StoreFull, LinkError):
             return _answer(503, status="retry")
         except (PeerError, CallerError) as e:
             log.warning("refused a message of %s: %s", peer, e)
@@ -106,9 +106,12 @@ class Peering:
         courier = self.couriers.get(party)
         if courier is None:
             raise PeerError("no key of that party here")
-        response: Response = await courier.client.request(
-            "GET", f"/relto/v1/node-key/{party}", timeout_s=3.0
-        )
+        try:
+            response: Response = await courier.client.request(
+                "GET", f"/relto/v1/node-key/{party}", timeout_s=3.0
+            )
+        except LinkError as e:  # to whoever asks it is as if there were no such party
+            raise PeerError(f"the node of {party} does not answer") from e
         return Response(200, response.body) if response.status == 200 else REFUSED
 
     async def _hop(self, peer: str, sealed: bytes) -> Response:

@@ -19,6 +19,7 @@ from relto.marks import is_party_code
 from relto.tables import quoted
 
 __all__ = [
+    "CHAIN_MAX",
     "PRECEDENCES",
     "Approval",
     "Hold",
@@ -35,7 +36,7 @@ __all__ = [
 PRECEDENCES = ("FLASH", "IMMEDIATE", "PRIORITY", "ROUTINE")
 RECORD_BYTES_MAX = 256 * 1024
 PATH_MAX = 3
-CHAIN_MAX = 16  # releases or approvals that one record names
+CHAIN_MAX = 16  # releases (the prior ones and its own) or approvals that one record names
 SOURCES_MAX = 256
 SEQ_MAX = 2**53 - 1
 TEXT_CHARS_MAX = 512
@@ -220,7 +221,7 @@ class Release(Record):
             _instant(data["at"]),
             _precedence(data["precedence"]),
             tuple(_hex(a, "approval") for a in _list(data["approvals"], "approvals", CHAIN_MAX)),
-            tuple(_hex(p, "prior") for p in _list(data["prior"], "prior", CHAIN_MAX)),
+            tuple(_hex(p, "prior") for p in _list(data["prior"], "prior", CHAIN_MAX - 1)),
             {k: _hex(v, k) for k, v in _object(data["agreements"], "agreements").items()},
         )
         ends = [(leg.sender, leg.receiver) for leg in release.legs]

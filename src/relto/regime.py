@@ -12,7 +12,7 @@ from typing import Any
 
 from relto.agreements import Known, decode_agreement, is_agreement_id
 from relto.canonical import digest as canonical_digest
-from relto.clauses import Agreement, Clause, Equate, Onward, Share, leg_key
+from relto.clauses import Agreement, Citation, Clause, Equate, Onward, Share, leg_key
 from relto.errors import RegimeError
 from relto.marks import Mark, Scheme, decode_scheme
 from relto.suspicions import suspicions
@@ -63,8 +63,8 @@ class Regime:
 
         Citations of consents and of own information name the clause of their channel.
         """
-        channel, _, article = citation.partition("/")
-        return self._articles.get((channel.rpartition("+")[2], article))
+        named = Citation.parse(citation)
+        return self._articles.get((named.agreement, named.article))
 
 
 def load_regime(files: Mapping[str, bytes]) -> Regime:

@@ -17,7 +17,7 @@ from relto.config import Config, Peer, decode_config
 from relto.counter import Counter
 from relto.courier import Courier
 from relto.decisions import Engine
-from relto.errors import CallerError, PeerError, ReltoError
+from relto.errors import CallerError, PeerError, ReltoError, StoreBroken
 from relto.hop import SEALED_BYTES_MAX
 from relto.keys import Passphrase, open_key_folder
 from relto.links import (
@@ -31,7 +31,7 @@ from relto.links import (
     client_context,
     server_context,
 )
-from relto.node import Clock, Node, NodeSecrets
+from relto.node import Clock, Node, NodeSecrets, end_process
 from relto.peering import Peering, peer_of
 from relto.regime import closure, load_regime
 from relto.stores import SqliteStore
@@ -145,7 +145,7 @@ async def serve(
         )
         people = Server(
             Counter(node, couriers).handle,
-            UnixAddress(config.socket),
+            UnixAddress(config.socket, config.socket_mode),
             on_error=_log_error,
             limits=Limits(body_bytes_max=config.payload_bytes_max + HEAD_BYTES_MAX),
         )
@@ -185,4 +185,7 @@ async def _every(period_s: float, action: Callable[[], Awaitable[None]]) -> None
 
 
 def _log_error(error: Exception) -> None:
+    """A handler's fault. A broken store ends the process, also when reading found it."""
+    if isinstance(error, StoreBroken):
+        end_process(error)
     log.error("a request failed: %s", type(error).__name__, exc_info=error)

@@ -78,8 +78,11 @@ class Showing:
 
     def _outbox_error(self, outgoing: Outgoing) -> str:
         assert outgoing.outbox is not None  # noqa: S101  # asked only then
+        peer = outgoing.proposal.path[1]
+        if peer not in self.node.wakers:
+            return f"there is no line from here to {peer}: give its address in node.toml"
         with self.node.store.read() as reader:
-            rows = reader.outbox_rows(outgoing.proposal.path[1], outgoing.outbox - 1, 1)
+            rows = reader.outbox_rows(peer, outgoing.outbox - 1, 1)
         return rows[0].error if rows and rows[0].number == outgoing.outbox else ""
 
     def _banners(self, item: Item, label: Label) -> list[Json]:

@@ -12,6 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from relto import envelope as dsse
+from relto.config import PAYLOAD_BYTES_LIMIT
+from relto.counter import HEAD_BYTES_MAX
 from relto.envelope import Envelope
 from relto.errors import CallerError
 from relto.keys import (
@@ -21,7 +23,7 @@ from relto.keys import (
     read_passphrase,
     read_private_key,
 )
-from relto.links import unix_request
+from relto.links import Limits, unix_request
 from relto.records import Record
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 TIMEOUT_S = 120.0
+LIMITS = Limits(body_bytes_max=PAYLOAD_BYTES_LIMIT + HEAD_BYTES_MAX)
 
 
 class NodeRefused(CallerError):
@@ -53,7 +56,7 @@ def add_node(parser: argparse.ArgumentParser) -> None:
         "--node",
         metavar="DIR",
         default=os.environ.get("RELTO_NODE"),
-        help="the node's folder (default: $RELTO_NODE)",
+        help="the node's folder, or its socket (default: $RELTO_NODE)",
     )
 
 
@@ -73,8 +76,14 @@ def ask_raw(
 ) -> tuple[int, bytes]:
     if not args.node:
         raise CallerError("which node? give --node DIR, or set RELTO_NODE")
+    path = Path(args.node)
     response = unix_request(
-        Path(args.node) / "node.sock", method, target, body, timeout_s=TIMEOUT_S
+        path if path.is_socket() else path / "node.sock",
+        method,
+        target,
+        body,
+        timeout_s=TIMEOUT_S,
+        limits=LIMITS,
     )
     return response.status, response.body
 

@@ -5,6 +5,7 @@ import base64
 import json
 import mimetypes
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,12 +25,15 @@ from relto.counter import framed, unframed
 from relto.errors import CallerError
 from relto.explanations import LANGUAGES, in_language
 from relto.labels import KINDS
+from relto.marks import is_party_code
 from relto.records import PRECEDENCES, Approval, Hold, Manifest
+from relto.tables import quoted
 
 __all__ = ["add_parser"]
 
 PAYLOAD_BYTES_MAX = 1024 * 1024 * 1024
 EXIT_REFUSED = 1
+_ID = re.compile("[0-9a-f]{4,64}")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -102,6 +106,19 @@ def _common(parser: argparse.ArgumentParser, run: Any) -> None:
 def _print(args: argparse.Namespace, answer: Any, lines: list[str]) -> int:
     print(json.dumps(answer, ensure_ascii=False) if args.json else "\n".join(lines))
     return 0
+
+
+def _id(args: argparse.Namespace) -> str:
+    """An item's id, or its beginning, as the command line has it. Raises CallerError."""
+    if not _ID.fullmatch(args.id):
+        raise CallerError(f"{quoted(args.id)} is no item's id; give its first digits, at least 4")
+    return str(args.id)
+
+
+def _review_of(args: argparse.Namespace) -> str:
+    if not is_party_code(args.to):
+        raise CallerError(f"{quoted(args.to)} is no party's code, such as JPN")
+    return f"/reviews/{_id(args)}/{args.to}"
 
 
 def _names(text: str) -> list[str]:
@@ -202,7 +219,7 @@ def _offer(args: argparse.Namespace) -> int:
     if args.precedence:
         body["precedence"] = args.precedence
     try:
-        answer = ask(args, "POST", f"/items/{args.id}/offer", body)
+        answer = ask(args, "POST", f"/items/{_id(args)}/offer", body)
     except NodeRefused as e:
         return _refused(args, e)
     return _print(args, answer, [f"item {answer['id']}", *_ways(answer)])
@@ -231,7 +248,7 @@ def _inbox(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    item = ask(args, "GET", f"/items/{args.id}")
+    item = ask(args, "GET", f"/items/{_id(args)}")
     label = item["label"]
     lines = [
         _line(item),
@@ -269,7 +286,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _get(args: argparse.Namespace) -> int:
-    status, data = ask_raw(args, "GET", f"/items/{args.id}/payload")
+    status, data = ask_raw(args, "GET", f"/items/{_id(args)}/payload")
     if status != 200:
         answered(status, data)
     head, body = unframed(data)
@@ -328,13 +345,13 @@ def _review_lines(review: Mapping[str, Any], language: str) -> list[str]:
 
 
 def _review_show(args: argparse.Namespace) -> int:
-    review = ask(args, "GET", f"/reviews/{args.id}/{args.to}")
+    review = ask(args, "GET", _review_of(args))
     return _print(args, review, _review_lines(review, args.lang))
 
 
 def _approve(args: argparse.Namespace) -> int:
     """Sign what the node drafted: the approval and, for our own item, its manifest."""
-    review = ask(args, "GET", f"/reviews/{args.id}/{args.to}")
+    review = ask(args, "GET", _review_of(args))
     for line in _review_lines(review, "en"):
         say(line)
     signer = officer(args)
@@ -346,14 +363,14 @@ def _approve(args: argparse.Namespace) -> int:
         manifest = base64.b64decode(review["manifest"])
         body["manifest"] = signer.sign(Manifest, manifest).to_json()
     try:
-        answer = ask(args, "POST", f"/reviews/{args.id}/{args.to}/approve", body)
+        answer = ask(args, "POST", f"{_review_of(args)}/approve", body)
     except NodeRefused as e:
         return _refused(args, e)
     return _print(args, answer, [f"item {answer['id']}", *_ways(answer)])
 
 
 def _refuse(args: argparse.Namespace) -> int:
-    answer = ask(args, "POST", f"/reviews/{args.id}/{args.to}/refuse")
+    answer = ask(args, "POST", f"{_review_of(args)}/refuse")
     return _print(args, answer, [f"item {answer['id']}", *_ways(answer)])
 
 

@@ -7,6 +7,7 @@ only. Everything is done by the commands that people use.
 import json
 import os
 import secrets
+import select
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ __all__ = ["Coalition", "Outcome", "with_cas"]
 READY_TIMEOUT_S = 30.0
 COMMAND_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
+POLL_S = 0.05
 VALIDITY = ("2014-01-01", "2036-01-01")
 
 
@@ -56,16 +58,24 @@ class Coalition:
         regime: Path,
         parties: Mapping[str, tuple[str, ...]],
         links: Collection[tuple[str, str]],
+        *,
+        keys: Path | None = None,
     ) -> None:
-        """`parties` maps each party to its disclosure officers; `links` says who is connected."""
+        """`parties` maps each party to its disclosure officers; `links` says who is connected.
+
+        `keys` is a folder of another coalition with the same parties, whose keys are used again.
+        """
         self.links = {frozenset(link) for link in links}
         self.folder = folder
         self.source = regime
         self.parties = dict(parties)
         self.regime = folder / "regime"
+        self.key_folder = folder if keys is None else keys
         self.ports = {party: _free_port() for party in parties}
+        self.routes: dict[tuple[str, str], int] = {}
+        """By caller and callee: a port to call instead of the callee's, for whoever listens in."""
         self.processes: dict[str, subprocess.Popen[str]] = {}
-        self.passphrase_file = folder / "passphrase"
+        self.passphrase_file = self.key_folder / "passphrase"
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +95,13 @@ class Coalition:
         """Keys for every party, the regime with their fingerprints, and a folder for each node."""
         for party in self.parties:
             (self.folder / party).mkdir(parents=True, exist_ok=True)
+        if self.key_folder == self.folder:
+            self._make_keys()
+        self._fill_regime()
+        for party in self.parties:
+            self._make_node(party)
+
+    def _make_keys(self) -> None:
         with open(self.passphrase_file, "w", opener=_private) as file:
             file.write(secrets.token_hex(16) + "\n")
         making = [
@@ -98,20 +115,21 @@ class Coalition:
         ]  # fmt: skip
         for process in making:
             _finished(process)
-        self._fill_regime()
-        for party in self.parties:
-            peers = []
-            for other in self.parties:
-                ca = self.keys(other) / "ca.crt"
-                if frozenset([party, other]) in self.links:
-                    peers.append(f"--peer={other}=127.0.0.1:{self.ports[other]}={ca}")
-                elif other != party:
-                    peers.append(f"--party-ca={other}={ca}")
-            self.run(
-                "node", "init", str(self.node(party)), "--party", party,
-                "--regime", str(self.regime), "--keys", str(self.keys(party)),
-                "--listen", f"127.0.0.1:{self.ports[party]}", "--exercise", *peers, check=True,
-            )  # fmt: skip
+
+    def _make_node(self, party: str) -> None:
+        peers = []
+        for other in self.parties:
+            ca = self.keys(other) / "ca.crt"
+            if frozenset([party, other]) in self.links:
+                port = self.routes.get((party, other), self.ports[other])
+                peers.append(f"--peer={other}=127.0.0.1:{port}={ca}")
+            elif other != party:
+                peers.append(f"--party-ca={other}={ca}")
+        self.run(
+            "node", "init", str(self.node(party)), "--party", party,
+            "--regime", str(self.regime), "--keys", str(self.keys(party)),
+            "--listen", f"127.0.0.1:{self.ports[party]}", "--exercise", *peers, check=True,
+        )  # fmt: skip
 
     def _fill_regime(self) -> None:
         cas = {
@@ -128,7 +146,7 @@ class Coalition:
             target.write_text(text, encoding="utf-8")
 
     def keys(self, party: str) -> Path:
-        return self.folder / party / "keys"
+        return self.key_folder / party / "keys"
 
     def node(self, party: str) -> Path:
         return self.folder / party / "node"
@@ -140,22 +158,30 @@ class Coalition:
 
     def start(self, party: str) -> None:
         """Start a node's process and wait until it answers."""
-        log = (self.folder / party / "node.log").open("a")
-        process = subprocess.Popen(  # noqa: S603  # our own command
-            [sys.executable, "-m", "relto", "node", "serve", str(self.node(party)),
-             "--passphrase-file", str(self.passphrase_file)],
-            stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(),
-        )  # fmt: skip
-        log.close()
-        self.processes[party] = process
-        assert process.stdout is not None  # noqa: S101  # a pipe was asked for
-        line = process.stdout.readline()
-        if line.strip() != "ready":
-            raise RuntimeError(f"the node of {party} did not start:\n{self.log(party)}")
+        self._spawn(party)
+        self._wait_until_ready(party)
 
     def start_all(self) -> None:
         for party in self.parties:
-            self.start(party)
+            self._spawn(party)
+        for party in self.parties:
+            self._wait_until_ready(party)
+
+    def _spawn(self, party: str) -> None:
+        with (self.folder / party / "node.log").open("a") as log:
+            self.processes[party] = subprocess.Popen(  # noqa: S603  # our own command
+                [sys.executable, "-m", "relto", "node", "serve", str(self.node(party)),
+                 "--passphrase-file", str(self.passphrase_file)],
+                stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(),
+            )  # fmt: skip
+
+    def _wait_until_ready(self, party: str) -> None:
+        output = self.processes[party].stdout
+        assert output is not None  # noqa: S101  # a pipe was asked for
+        readable, _, _ = select.select([output], [], [], READY_TIMEOUT_S)
+        if not readable or output.readline().strip() != "ready":
+            self.kill(party)
+            raise RuntimeError(f"the node of {party} did not start:\n{self.log(party)}")
 
     def stop(self, party: str) -> None:
         """End a node's process in order."""
@@ -214,6 +240,7 @@ class Coalition:
                     return shown
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{item[:12]} at {party} to {to}: {shown['to']}")
+            time.sleep(POLL_S)
 
     def wait_for_review(self, party: str, item: str, to: str, timeout_s: float = 30) -> None:
         """Until an officer of `party` can review the item for `to`. Raises TimeoutError."""
@@ -224,6 +251,7 @@ class Coalition:
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{item[:12]} never came to review at {party}")
+            time.sleep(POLL_S)
 
     def _start_command(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(  # noqa: S603  # our own command
