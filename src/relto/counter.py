@@ -18,6 +18,7 @@ from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError, StoreFull
 from relto.events import Approve, Decline, Offer, Refused
 from relto.explanations import banner
+from relto.framing import framed, read_object, unframed
 from relto.instants import is_instant, moment
 from relto.items import Item, Outgoing, Proposal
 from relto.links import PeerCredentials, Request, Response
@@ -28,36 +29,11 @@ from relto.showing import Showing
 from relto.tables import quoted
 from relto.trust import Certificates
 
-__all__ = ["Counter", "framed", "unframed"]
+__all__ = ["Counter"]
 
 log = logging.getLogger("relto.counter")
 
-HEAD_BYTES_MAX = 256 * 1024
 Json = dict[str, Any]
-
-
-def framed(head: Json, body: bytes) -> bytes:
-    """A JSON head and bytes behind it: a 4-byte length, the head, the bytes."""
-    data = json.dumps(head, ensure_ascii=False).encode()
-    return len(data).to_bytes(4, "big") + data + body
-
-
-def unframed(data: bytes) -> tuple[Json, bytes]:
-    """The head and the bytes of what `framed` made. Raises CallerError."""
-    size = int.from_bytes(data[:4], "big")
-    if not 0 < size <= HEAD_BYTES_MAX or len(data) < 4 + size:
-        raise CallerError("the request is cut off, or its head is too large")
-    return _json(data[4 : 4 + size]), data[4 + size :]
-
-
-def _json(data: bytes) -> Json:
-    try:
-        value = json.loads(data)
-    except ValueError:
-        raise CallerError("the request is not JSON") from None
-    if not isinstance(value, dict):
-        raise CallerError("the request is not a JSON object")
-    return value
 
 
 class Counter:
@@ -259,7 +235,7 @@ class Counter:
 
     async def _offer(self, request: Request, who: str, prefix: str) -> Json:
         item = self._find(prefix)
-        body = _json(request.body)
+        body = read_object(request.body)
         precedence = _precedence(body.get("precedence", item.precedence))
         event = Offer(str(body.get("to", "")), precedence, who)
         if event.to not in self.node.engine.regime.parties:
@@ -330,7 +306,7 @@ class Counter:
 
     async def _approve(self, request: Request, who: str, prefix: str, to: str) -> Json:
         item, _ = self._waiting(prefix, to)
-        body = _json(request.body)
+        body = read_object(request.body)
         certificate = _from_b64(body.get("certificate"))
         approval = Envelope.from_json(body.get("approval", {}))
         manifest = Envelope.from_json(body["manifest"]) if "manifest" in body else None
@@ -367,18 +343,18 @@ class Counter:
         return self.showing.summary(effects.item)
 
     async def _draft_hold(self, request: Request, who: str) -> Json:
-        body = _json(request.body)
+        body = read_object(request.body)
         hold = self.node.draft_hold(str(body.get("to", "")), on=body.get("on") is not False)
         return {"hold": _b64(hold.encode())}
 
     async def _hold(self, request: Request, who: str) -> Json:
-        body = _json(request.body)
+        body = read_object(request.body)
         envelope = Envelope.from_json(body.get("hold", {}))
         record = await self.node.hold(envelope, _from_b64(body.get("certificate")))
         return {"to": record.to, "on": record.on}
 
     async def _clock(self, request: Request, who: str) -> Json:
-        at = str(_json(request.body).get("at", ""))
+        at = str(read_object(request.body).get("at", ""))
         if not is_instant(at):
             raise CallerError(f"{quoted(at)} is not an instant such as 2015-01-05T00:00:00Z")
         await self.node.set_clock(moment(at), who)

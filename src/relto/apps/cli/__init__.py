@@ -4,31 +4,42 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from io import TextIOWrapper
 
-from relto.apps.cli import decide, items, keys, node, regime
 from relto.errors import RegimeError, ReltoError
 
 __all__ = ["main"]
 
-MODULES = (regime, decide, keys, node, items)
+COMMANDS = {
+    "regime": "regime",
+    "decide": "decide",
+    "explain": "decide",
+    "keys": "keys",
+    "node": "node",
+    **dict.fromkeys(("share", "offer", "inbox", "item", "review", "hold"), "items"),
+}
+"""Each command and its module here: only that of the command at hand is loaded."""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser of every command, or of the one named."""
     parser = argparse.ArgumentParser(
         prog="relto",
         description="Runs information-sharing pacts: who may see this, by which article, along "
         "which path.",
     )
     subparsers = parser.add_subparsers(dest="noun", required=True, metavar="COMMAND")
-    for module in MODULES:
-        module.add_parser(subparsers)
+    modules = [COMMANDS[command]] if command in COMMANDS else dict.fromkeys(COMMANDS.values())
+    for name in modules:
+        import_module(f"relto.apps.cli.{name}").add_parser(subparsers)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit 0 done, 1 refused or not as it should be, 2 wrongly asked."""
-    args = make_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = make_parser(argv[0] if argv else "").parse_args(argv)
     if sys.stdout is None:
         print("relto: standard output is closed; give it a file or a pipe", file=sys.stderr)
         return 2

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from relto import envelope as dsse
 from relto.config import PAYLOAD_BYTES_LIMIT
-from relto.counter import HEAD_BYTES_MAX
 from relto.envelope import Envelope
 from relto.errors import CallerError
+from relto.framing import HEAD_BYTES_MAX
 from relto.keys import (
     FileSigner,
     ask_passphrase,

@@ -21,9 +21,9 @@ from relto.apps.cli.asking import (
     officer,
     say,
 )
-from relto.counter import framed, unframed
 from relto.errors import CallerError
 from relto.explanations import LANGUAGES, in_language
+from relto.framing import framed, unframed
 from relto.labels import KINDS
 from relto.marks import is_party_code
 from relto.records import PRECEDENCES, Approval, Hold, Manifest
