@@ -206,9 +206,11 @@ class Counter:
         if not set(given[:4]) <= head.keys() <= set(given):
             raise CallerError(f"a draft has the keys {', '.join(given)}")
         precedence = _precedence(head["precedence"])
-        label, basis = self._label(head["label"], head.get("from", []))
+        if not isinstance(head["label"], dict) or not isinstance(head["header"], dict):
+            raise CallerError("label and header of a draft are objects")
+        label, basis = self._label(head["label"], _texts(head.get("from", []), "from"))
         payload = Payload(head["header"], body)
-        to = tuple(str(party) for party in head["to"])
+        to = tuple(_texts(head["to"], "to"))
         if not to:
             raise CallerError("nobody to share with; name parties with --rel-to")
         effects = await self.node.draft(label, payload, to, precedence, basis, who)
@@ -223,9 +225,7 @@ class Counter:
         label = {
             **given,
             "originator": self.node.party,
-            "releasable_to": sorted(given["releasable_to"]),
-            "topics": sorted(given["topics"]),
-            "about": sorted(given["about"]),
+            **{key: sorted(_texts(given[key], key)) for key in keys[1:2] + keys[3:]},
         }
         if not sources:
             return label, {}
@@ -387,6 +387,12 @@ def _number(text: str, what: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise CallerError(f"{what} is {quoted(text)}, not a number")
     return int(text)
+
+
+def _texts(value: object, what: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise CallerError(f"{what} is not a list of texts")
+    return value
 
 
 def _precedence(value: object) -> str:

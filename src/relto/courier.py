@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from relto import canonical
@@ -17,7 +16,7 @@ from relto.clauses import Share
 from relto.config import Peer
 from relto.envelope import Envelope
 from relto.errors import PeerError, ReltoError, StoreBroken
-from relto.events import Dispatch
+from relto.events import Dispatch, Taken
 from relto.hop import INLINE_BYTES_MAX, Hop, seal_hop, seal_key
 from relto.instants import moment
 from relto.items import Item, Outgoing
@@ -44,16 +43,8 @@ RESEND_MS = 30_000  # accepted, but no result yet: ask again
 WITH_HUB_MS = 300_000  # the hub has it: it is offered anew now and then, should the hub lose it
 BLOCKED_MS = 30_000  # the decision may hold again, when an agreement does
 IDLE_S = 30.0
+OTHERS_S = 0.25
 NODE_KEY_BYTES_MAX = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    """What a row turned out to owe: bytes to post, and where."""
-
-    target: str
-    query: str
-    body: bytes
 
 
 class Courier:
@@ -159,6 +150,8 @@ class Courier:
             next_ms = reader.outbox_next_due(self.peer)
         if next_ms is None:
             return None, IDLE_S
+        if rows:
+            return None, OTHERS_S  # what is due is the other lane's; urgent rows wake us
         return None, min(IDLE_S, max(0.05, (next_ms - now_ms) / 1000))
 
     # one row
@@ -166,25 +159,27 @@ class Courier:
     async def _carry(self, row: OutboxRow) -> None:
         try:
             body: Any = canonical.decode(row.body, size_bytes_max=ROW_BYTES_MAX)
+            await self._key_of(self.peer)  # before the lease: it may have to be asked for
             if "release" in body:
                 await self._carry_release(row, body["item"], body["release"])
             else:
                 await self._carry_result(row, body["item"], Envelope.from_json(body["result"]))
         except StoreBroken:
             raise
+        except LinkError as e:
+            await self._later(row, str(e))
         except Exception as e:
-            await self._later(row, f"could not be sent: {type(e).__name__}")
+            words = str(e) if isinstance(e, ReltoError) else type(e).__name__
+            await self._later(row, f"could not be sent: {words}")
             raise
 
     async def _carry_result(self, row: OutboxRow, item_id: str, result: Envelope) -> None:
-        if not await self.node.submit(lambda tx: self._lease(tx, row)):
+        lease = await self.node.submit(lambda tx: self._lease(tx, row))
+        if lease is None:
             return
         item = self.node.item(item_id)
-        needed = item.certificates.for_envelopes([result])
-        hop = Hop((result,), needed)
-        response = await self._post(row, hop)
-        if response is None:
-            return
+        hop = Hop((result,), item.certificates.for_envelopes([result]))
+        response = await self._post(hop, lease)
         if response.status == 200:
             await self.node.submit(lambda tx: tx.outbox_remove(row.number))
         elif response.status == 400:  # it knows nothing of it, or has a final result already
@@ -196,19 +191,26 @@ class Courier:
 
             await self.node.submit(reject)
         else:
-            await self._later(row, f"answered {response.status}")
+            await self._later(row, _words(response))
 
-    def _lease(self, tx: Transaction, row: OutboxRow) -> bool:
-        """Take the row for five seconds; False if another lane has it, or a receipt removed it."""
+    def _lease(self, tx: Transaction, row: OutboxRow) -> int | None:
+        """Take the row for five seconds: until when, in monotonic milliseconds.
+
+        None if another lane has it, it was put off, or a receipt removed it.
+        """
         now_ms = self.node.clock.monotonic_ms()
-        due = tx.outbox_due(self.peer, now_ms=now_ms, limit=1000)
-        if all(r.number != row.number for r in due):
-            return False
-        return tx.outbox_lease(row.number, now_ms + LEASE_MS)
+        found = tx.outbox_rows(self.peer, row.number - 1, 1)
+        if not found or found[0].number != row.number or found[0].ready_ms > now_ms:
+            return None
+        until_ms = now_ms + LEASE_MS
+        return until_ms if tx.outbox_lease(row.number, until_ms) else None
 
     async def _carry_release(self, row: OutboxRow, item_id: str, release: str) -> None:
-        def job(tx: Transaction) -> Item | None:
-            if not self._lease(tx, row):
+        past_hub = await self._key_past_hub(self.node.item(item_id), release)
+
+        def job(tx: Transaction) -> tuple[Item, int] | None:
+            lease = self._lease(tx, row)
+            if lease is None:
                 return None
             item = self.node.apply(tx, item_id, Dispatch(release)).item
             assert item is not None  # noqa: S101  # Dispatch refuses where there is none
@@ -218,81 +220,49 @@ class Courier:
                 error = ", ".join(outgoing.codes)
                 tx.outbox_reschedule(row.number, due_ms=due_ms, attempts=row.attempts, error=error)
                 return None
-            return item
+            return item, lease
 
-        item = await self.node.submit(job)
-        if item is None:
+        granted = await self.node.submit(job)
+        if granted is None:
             return
+        item, lease = granted
         outgoing = _outgoing(item, release)
-        if 0 < outgoing.received_bytes < item.manifest.ciphertext_bytes:
-            await self._carry_range(row, item, outgoing, release)
-            return
-        try:
-            hop = await self._consignment(item, outgoing)
-        except (LinkError, PeerError) as e:
-            await self._later(row, str(e))
-            return
-        response = await self._post(row, hop)
-        if response is None:
-            return
+        size = item.manifest.ciphertext_bytes
+        if 0 < outgoing.received_bytes < size:
+            response = await self._send_range(item, outgoing, release, lease)
+        else:
+            response = await self._post(self._consignment(item, outgoing, past_hub), lease)
         if response.status != 200:
-            await self._later(row, f"answered {response.status}: it refused the message")
+            if outgoing.received_bytes:
+                await self._taken(row, item_id, release, 0)  # begin anew
+            await self._later(row, _words(response))
             return
-        answer = _answer(response)
-        have = answer.get("have")
-        if isinstance(have, int) and 0 <= have <= item.manifest.ciphertext_bytes:
-            await self._received(row, item_id, release, have)
-            if have < item.manifest.ciphertext_bytes:
-                await self._carry_range(row, item, replace(outgoing, received_bytes=have), release)
-            return
-        await self._received(row, item_id, release, item.manifest.ciphertext_bytes)
+        have = _answer(response).get("have", size)
+        if not isinstance(have, int) or not 0 <= have <= size:
+            raise PeerError(f"{self.peer} says that it has {have!r} of {size} bytes")
+        await self._taken(row, item_id, release, have)
 
-    async def _carry_range(
-        self, row: OutboxRow, item: Item, outgoing: Outgoing, release: str
-    ) -> None:
+    async def _send_range(
+        self, item: Item, outgoing: Outgoing, release: str, lease: int
+    ) -> Response:
         """One range of a large ciphertext, under this lease; then whatever is most urgent."""
         offset = outgoing.received_bytes
-        size = item.manifest.ciphertext_bytes
-        data = await asyncio.to_thread(
-            lambda: self.node.store.blob_read(item.stored, offset, min(RANGE_BYTES, size - offset))
-        )
-        parcel = _Parcel(f"/relto/v1/ciphertext/{release}", f"offset={offset}", data)
-        response = await self._request(row, parcel)
-        if response is None:
-            return
-        have = _answer(response).get("have") if response.status == 200 else None
-        if not isinstance(have, int) or not 0 <= have <= size:
-            await self._received(row, item.id, release, 0)
-            await self._later(row, f"answered {response.status} to a range")
-            return
-        await self._received(row, item.id, release, have)
+        size = min(RANGE_BYTES, item.manifest.ciphertext_bytes - offset)
+        data = await asyncio.to_thread(lambda: self.node.store.blob_read(item.stored, offset, size))
+        target = f"/relto/v1/ciphertext/{release}"
+        return await self._ask("POST", target, data, query=f"offset={offset}", lease=lease)
 
-    async def _received(self, row: OutboxRow, item_id: str, release: str, have: int) -> None:
+    async def _taken(self, row: OutboxRow, item_id: str, release: str, have: int) -> None:
         """The next node has `have` bytes; when that is all, its receipt is what we wait for."""
 
         def job(tx: Transaction) -> None:
-            body = tx.get("item", item_id)
-            if body is None:
-                return
-            item = Item.decode(body)
+            item = self.node.apply(tx, item_id, Taken(release, have)).item
+            assert item is not None  # noqa: S101  # it was sent
             outgoing = _outgoing(item, release)
-            if outgoing.outbox is None:
-                return  # the receipt was faster
-            is_all = have >= item.manifest.ciphertext_bytes
-            state = "sent" if is_all and outgoing.state == "ready" else outgoing.state
-            changed = replace(outgoing, state=state, received_bytes=have)
-            if is_all:
-                changed = replace(changed, received_bytes=0)
-            item = replace(
-                item,
-                outgoing=tuple(
-                    changed if o.release is not None and o.release.record_id == release else o
-                    for o in item.outgoing
-                ),
-            )
-            tx.put("item", item.id, item.encode(), state=item.state, rank=item.at)
-            wait_ms = WITH_HUB_MS if state == "with-hub" else RESEND_MS
-            due_ms = self.node.clock.monotonic_ms() + wait_ms if is_all else 0
+            wait_ms = WITH_HUB_MS if outgoing.state == "with-hub" else RESEND_MS
+            if outgoing.received_bytes or not have:
+                wait_ms = 0  # the next range
+            due_ms = self.node.clock.monotonic_ms() + wait_ms
             tx.outbox_reschedule(row.number, due_ms=due_ms, attempts=0, error="")
 
         await self.node.submit(job)
@@ -310,32 +280,28 @@ class Courier:
 
     # the wire
 
-    async def _post(self, row: OutboxRow, hop: Hop) -> Response | None:
-        """Seal and post a hop message; None if it has to wait, which is then arranged."""
+    async def _post(self, hop: Hop, lease: int) -> Response:
+        """Seal and post a hop message under a lease. Raises LinkError."""
         for fresh in (False, True):
-            try:
-                key = await self._key_of(self.peer, fresh=fresh)
-            except (LinkError, PeerError) as e:
-                await self._later(row, str(e))
-                return None
+            key = await self._key_of(self.peer, fresh=fresh)
             sealed = seal_hop(hop, sender=self.node.party, recipient=self.peer, key=key)
-            response = await self._request(row, _Parcel("/relto/v1/hop", "", sealed))
-            if response is None or _answer(response).get("status") != "stale-key":
-                return response
-        await self._later(row, "stale-key")
-        return None
+            response = await self._ask("POST", "/relto/v1/hop", sealed, lease=lease)
+            if _answer(response).get("status") != "stale-key":
+                break
+        return response
 
-    async def _request(self, row: OutboxRow, parcel: _Parcel) -> Response | None:
-        try:
-            return await self._ask("POST", parcel.target, parcel.body, query=parcel.query)
-        except LinkError as e:
-            await self._later(row, str(e))
-            return None
-
-    async def _ask(self, method: str, target: str, body: bytes = b"", query: str = "") -> Response:
+    async def _ask(
+        self, method: str, target: str, body: bytes = b"", *, query: str = "", lease: int = 0
+    ) -> Response:
+        """One request to the peer. With a lease, bytes leave only while it lives."""
+        wait_ms = LEASE_MS
+        if lease:
+            wait_ms = lease - self.node.clock.monotonic_ms()
+            if wait_ms <= 0:
+                raise LinkError("the lease ran out before the bytes could leave")
         try:
             return await self.client.request(
-                method, target, body, timeout_s=LEASE_MS / 1000, query=query
+                method, target, body, timeout_s=wait_ms / 1000, query=query
             )
         except LinkError as e:
             self.link_error = str(e)
@@ -361,7 +327,17 @@ class Courier:
         self._peer_keys[party] = key
         return key
 
-    async def _consignment(self, item: Item, outgoing: Outgoing) -> Hop:
+    async def _key_past_hub(self, item: Item, release: str) -> HpkePublicKey | None:
+        """The last party's key, where the payload key is sealed past a hub that does not read.
+
+        Asked for anew for each attempt: the one that the hub passed on may have ended there.
+        """
+        outgoing = _outgoing(item, release)
+        if item.key is None or not hub_is_blind(self.node, outgoing):
+            return None
+        return await self._key_of(outgoing.proposal.to, fresh=True)
+
+    def _consignment(self, item: Item, outgoing: Outgoing, past_hub: HpkePublicKey | None) -> Hop:
         """Everything that the next node needs for one release; built anew for each attempt."""
         node = self.node
         assert outgoing.release is not None  # noqa: S101  # it is in the outbox
@@ -379,10 +355,9 @@ class Courier:
         payload_key = node.payload_key(item)
         if payload_key is None:  # we do not read it either: pass on what is sealed past us
             sealed_keys[item.id] = item.sealed_keys[outgoing.proposal.to]
-        elif hub_is_blind(node, outgoing):
-            key = await self._key_of(path[-1], fresh=True)
+        elif past_hub is not None:
             sealed_keys[item.id] = seal_key(
-                payload_key, sender=node.party, recipient=path[-1], item=item.id, key=key
+                payload_key, sender=node.party, recipient=path[-1], item=item.id, key=past_hub
             )
         else:
             keys[item.id] = payload_key
@@ -407,6 +382,11 @@ def _outgoing(item: Item, release: str) -> Outgoing:
     return next(
         o for o in item.outgoing if o.release is not None and o.release.record_id == release
     )
+
+
+def _words(response: Response) -> str:
+    later = "; it takes it later" if response.status == 503 else "; it refused the message"
+    return f"answered {response.status}{later}"
 
 
 def _answer(response: Response) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ __all__ = [
     "Refused",
     "Result",
     "Send",
+    "Taken",
     "View",
 ]
 
@@ -181,4 +182,15 @@ class Dispatch:
     release: str
 
 
-Event = Draft | Offer | Approve | Decline | Arrive | Complete | Result | Dispatch
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The next node says how many bytes of the ciphertext it has; all: it has the whole release.
+
+    Only an optimisation: what lets us forget the item is the destination's receipt.
+    """
+
+    release: str
+    have_bytes: int
+
+
+Event = Taken | Draft | Offer | Approve | Decline | Arrive | Complete | Result | Dispatch

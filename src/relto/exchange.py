@@ -32,6 +32,7 @@ from relto.events import (
     Refused,
     Result,
     Send,
+    Taken,
     View,
 )
 from relto.explanations import needs
@@ -627,14 +628,18 @@ def _result(view: View, event: Result, now: str) -> Effects:
     return replace(effects, item=item, send=(send,))
 
 
+def _released(item: Item, release: str) -> tuple[int, Outgoing]:
+    """The outgoing with that release, and where it stands. Raises CallerError."""
+    for index, outgoing in enumerate(item.outgoing):
+        if outgoing.release is not None and outgoing.release.record_id == release:
+            return index, outgoing
+    raise CallerError("no such release of this item")
+
+
 def _dispatch(view: View, event: Dispatch, now: str) -> Effects:
     """Decide once more, before bytes may leave; the item says ready, or blocked with its codes."""
     item = _existing(view)
-    index, outgoing = next(
-        (i, o)
-        for i, o in enumerate(item.outgoing)
-        if o.release is not None and o.release.record_id == event.release
-    )
+    index, outgoing = _released(item, event.release)
     proposal = outgoing.proposal
     label = item.label(view.engine.regime)
     question = _question(view, label, item, proposal.to, now)
@@ -657,6 +662,20 @@ def _dispatch(view: View, event: Dispatch, now: str) -> Effects:
     return Effects(_with_outgoing(item, index, changed), (entry,))
 
 
+def _taken(view: View, event: Taken, now: str) -> Effects:
+    item = _existing(view)
+    index, outgoing = _released(item, event.release)
+    if outgoing.outbox is None:
+        return Effects(item)  # its result was faster
+    if event.have_bytes < item.manifest.ciphertext_bytes:
+        changed = replace(outgoing, received_bytes=event.have_bytes)
+    elif outgoing.state == "ready":
+        changed = replace(outgoing, received_bytes=0, state="sent", since=now)
+    else:
+        changed = replace(outgoing, received_bytes=0)
+    return Effects(_with_outgoing(item, index, changed))
+
+
 _HANDLERS: dict[type, Callable[[View, Any, str], Effects]] = {
     Draft: _draft,
     Offer: _offer,
@@ -666,4 +685,5 @@ _HANDLERS: dict[type, Callable[[View, Any, str], Effects]] = {
     Complete: _complete,
     Result: _result,
     Dispatch: _dispatch,
+    Taken: _taken,
 }

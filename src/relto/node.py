@@ -327,6 +327,8 @@ class Node:
         def job(tx: Transaction) -> Effects:
             if stored == "row":
                 tx.put("ciphertext", item, ciphertext)
+            else:
+                tx.put("blob", stored, item.encode())
             return self.apply(tx, item, event)
 
         try:
@@ -354,6 +356,20 @@ class Node:
 
         await asyncio.to_thread(write)
         return name
+
+    async def sweep(self) -> None:
+        """At start: remove the contents that a crash left without a row that refers to them."""
+
+        def unreferenced() -> list[str]:
+            with self.store.read() as reader:
+                return [
+                    name
+                    for name in self.store.blob_names()
+                    if reader.get("blob", name) is None and reader.get("receiving", name) is None
+                ]
+
+        for name in await asyncio.to_thread(unreferenced):
+            await self.drop_blob(name)
 
     async def drop_blob(self, stored: str) -> None:
         if stored not in ("", "row"):

@@ -242,6 +242,8 @@ class Peering:
         def job(tx: Transaction) -> Effects:
             effects = self.node.apply(tx, item_id, Complete(release))
             tx.delete("receiving", release)
+            if effects.item is not None and effects.item.stored == release:
+                tx.put("blob", release, item_id.encode())
             return effects
 
         effects: Effects = await self.node.submit(job)

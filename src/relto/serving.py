@@ -122,6 +122,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         stack.callback(node.close)
         await node.renew_key()
+        await node.sweep()
         couriers = {
             peer.party: Courier(
                 node,
