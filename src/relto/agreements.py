@@ -374,16 +374,20 @@ class _Decoder:
                     by_pair.setdefault((a, b), []).append((row[a], row[b], table))
         for (a, b), entries in by_pair.items():
             seen: dict[str, int] = {}
+            ordered = []  # rows that repeat no mark, so no more than there are marks
             for marks_a, marks_b, table in entries:
+                repeated = [mark.name for mark in (*marks_a, *marks_b) if mark.name in seen]
+                for name in repeated:
+                    table.error(
+                        None,
+                        f"{quoted(name)} already stands in the row for {a} and {b} at "
+                        f"line {seen[name]}; a mark has at most one row for a pair",
+                    )
+                if marks_a and marks_b and not repeated:
+                    ordered.append((marks_a, marks_b, table))
                 for mark in (*marks_a, *marks_b):
-                    if mark.name in seen:
-                        table.error(
-                            None,
-                            f"{quoted(mark.name)} already stands in the row for {a} and {b} at "
-                            f"line {seen[mark.name]}; a mark has at most one row for a pair",
-                        )
                     seen.setdefault(mark.name, table.line)
-            self._check_order(a, b, entries)
+            self._check_order(a, b, ordered)
 
     def _check_order(
         self, a: str, b: str, entries: list[tuple[tuple[Mark, ...], tuple[Mark, ...], Table]]

@@ -228,25 +228,28 @@ class Courier:
         item, lease = granted
         outgoing = _outgoing(item, release)
         size = item.manifest.ciphertext_bytes
-        if 0 < outgoing.received_bytes < size:
-            response = await self._send_range(item, outgoing, release, lease)
-        else:
+        have = outgoing.received_bytes
+        if not have:
             response = await self._post(self._consignment(item, outgoing, past_hub), lease)
-        if response.status != 200:
-            if outgoing.received_bytes:
-                await self._taken(row, item_id, release, 0)  # begin anew
+            have = self._have(response, size)
+        if 0 <= have < size:
+            response = await self._send_range(item, have, release, lease)
+            have = self._have(response, size)
+        await self._taken(row, item_id, release, max(have, 0))
+        if have < 0:
             await self._later(row, _words(response))
-            return
+
+    def _have(self, response: Response, size: int) -> int:
+        """How many bytes of the ciphertext the peer has, by its answer; -1 if it refused."""
+        if response.status != 200:
+            return -1
         have = _answer(response).get("have", size)
         if not isinstance(have, int) or not 0 <= have <= size:
             raise PeerError(f"{self.peer} says that it has {have!r} of {size} bytes")
-        await self._taken(row, item_id, release, have)
+        return have
 
-    async def _send_range(
-        self, item: Item, outgoing: Outgoing, release: str, lease: int
-    ) -> Response:
+    async def _send_range(self, item: Item, offset: int, release: str, lease: int) -> Response:
         """One range of a large ciphertext, under this lease; then whatever is most urgent."""
-        offset = outgoing.received_bytes
         size = min(RANGE_BYTES, item.manifest.ciphertext_bytes - offset)
         data = await asyncio.to_thread(lambda: self.node.store.blob_read(item.stored, offset, size))
         target = f"/relto/v1/ciphertext/{release}"
