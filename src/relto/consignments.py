@@ -161,8 +161,10 @@ def _verify_approvals(
             at=approval.at,
             certificates=certificates,
         )
+        if approval.officer not in {v.name for v in verified}:
+            raise PeerError("an approval is signed by another officer than it names")
         if release is releases[-1]:
-            officers |= {v.name for v in verified if v.name is not None}
+            officers.add(approval.officer)
     enclosed = {e.record_id for e in approvals}
     if not set(releases[-1].approvals) <= enclosed:
         raise PeerError("an approval that the release names is not enclosed")

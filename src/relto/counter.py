@@ -273,10 +273,12 @@ class Counter:
         return item, outgoing.proposal
 
     async def _review(self, request: Request, who: str, prefix: str, to: str) -> Json:
-        """What an officer sees and signs: the approval and, for our own item, the manifest."""
+        """What an officer sees and, if named, signs: approval and, for our own item, manifest."""
         item, proposal = self._waiting(prefix, to)
+        officer = _query(request.query, {"officer"}).get("officer", "")
         approval = Approval(
             self.node.party,
+            officer,
             item.id,
             to,
             proposal.path,
@@ -291,10 +293,11 @@ class Counter:
         return {
             **self.showing.summary(item),
             "label": {"id": item.id, **item.manifest.label},
-            "approval": _b64(approval.encode()),
+            **({"approval": _b64(approval.encode())} if officer else {}),
             **({"manifest": _b64(item.manifest_payload)} if item.made_here else {}),
             "officers": proposal.officers,
             "path": list(proposal.path),
+            "leg_marks": [leg.mark for leg in proposal.legs],
             "marks": [banner(engine, m) for m in (held, *(leg.mark for leg in proposal.legs))],
             "protected_by": [leg.protected_by for leg in proposal.legs],
             "articles": {

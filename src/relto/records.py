@@ -125,11 +125,15 @@ class Manifest(Record):
 
 @dataclass(frozen=True, slots=True)
 class Approval(Record):
-    """A disclosure officer's approval of one release, bound to path, marks and citations."""
+    """A disclosure officer's approval of one release, bound to path, marks and citations.
+
+    It names its officer, so that two officers' approvals are two records.
+    """
 
     NAME: ClassVar[str] = "approval"
 
     party: str
+    officer: str
     item: str
     to: str
     path: tuple[str, ...]
@@ -140,6 +144,7 @@ class Approval(Record):
     def to_json(self) -> Json:
         return {
             "party": self.party,
+            "officer": self.officer,
             "item": self.item,
             "to": self.to,
             "path": list(self.path),
@@ -150,9 +155,10 @@ class Approval(Record):
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        _keys(data, "approval", "party", "item", "to", "path", "legs", "basis", "at")
+        _keys(data, "approval", "party", "officer", "item", "to", "path", "legs", "basis", "at")
         return cls(
             _party(data["party"], "party"),
+            _text(data["officer"], "officer"),
             _hex(data["item"], "item"),
             _party(data["to"], "to"),
             _path(data["path"]),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import time
@@ -88,8 +89,12 @@ class Client:
             raise self._error(f"certificate refused: {exc.verify_message}") from exc
         except ssl.SSLError as exc:
             raise self._error(f"tls: {(exc.reason or 'failed').lower().replace('_', ' ')}") from exc
+        except ConnectionRefusedError as exc:
+            raise self._error("connection refused") from exc
         except OSError as exc:
-            raise self._error((exc.strerror or "connection lost").lower()) from exc
+            # asyncio's own text repeats the address; the errno says what happened to it.
+            reason = os.strerror(exc.errno) if exc.errno else "connection lost"
+            raise self._error(reason.lower()) from exc
         except EOFError as exc:
             raise self._error("closed before its answer was whole") from exc
         except Refused as exc:

@@ -12,14 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from relto import envelope as dsse
+from relto.certificates import decode_certificate, identity_of
 from relto.config import PAYLOAD_BYTES_LIMIT
 from relto.envelope import Envelope
-from relto.errors import CallerError
+from relto.errors import CallerError, PeerError
 from relto.framing import HEAD_BYTES_MAX
 from relto.keys import (
     FileSigner,
     ask_passphrase,
-    decode_certificate,
     read_passphrase,
     read_private_key,
 )
@@ -107,34 +107,49 @@ def answered(status: int, data: bytes) -> Any:
 
 
 class Officer:
-    """An officer's key, on the officer's own side; and the certificate that vouches for it."""
+    """An officer's certificate, and the key on the officer's own side, unlocked when it signs."""
 
-    def __init__(self, signer: FileSigner, certificate: bytes) -> None:
-        self._signer = signer
+    def __init__(self, path: Path, certificate: bytes, passphrase_file: str | None) -> None:
+        self._path = path
+        self._passphrase_file = passphrase_file
+        self._signer: FileSigner | None = None
         self.certificate = certificate
+        self.name = identity_of(decode_certificate(certificate)).name or ""
 
     def sign(self, kind: type[Record], payload: bytes) -> Envelope:
+        """Raises CallerError: no such key, wrong passphrase, another key than the certificate's."""
+        if self._signer is None:
+            self._signer = self._unlock()
         return dsse.sign(kind.type(), payload, [self._signer])
+
+    def _unlock(self) -> FileSigner:
+        passphrase = (
+            read_passphrase(Path(self._passphrase_file))
+            if self._passphrase_file
+            else ask_passphrase(confirm=False)
+        )
+        signer = FileSigner(read_private_key(_beside(self._path, ".key"), passphrase))
+        if dsse.keyid(decode_certificate(self.certificate).public_key()) != signer.keyid:
+            raise CallerError(f'"{self._path}.crt" is not the certificate of "{self._path}.key"')
+        return signer
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)  # a name may have a dot in it
 
 
 def officer(args: argparse.Namespace) -> Officer:
-    """The officer that the options name, unlocked. Raises CallerError."""
+    """The officer that the options name. Raises CallerError."""
     path = Path(args.officer)
-    passphrase = (
-        read_passphrase(Path(args.passphrase_file))
-        if args.passphrase_file
-        else ask_passphrase(confirm=False)
-    )
-    signer = FileSigner(read_private_key(path.with_name(path.name + ".key"), passphrase))
-    certificate_file = path.with_name(path.name + ".crt")
+    file = _beside(path, ".crt")
     try:
-        from_pem = certificate_file.read_bytes()
+        pem = file.read_bytes()
     except OSError as e:
-        raise CallerError(f'cannot read "{certificate_file}": {e.strerror}') from None
-    certificate = _der(from_pem, certificate_file)
-    if dsse.keyid(decode_certificate(certificate).public_key()) != signer.keyid:
-        raise CallerError(f'"{certificate_file}" is not the certificate of that key')
-    return Officer(signer, certificate)
+        raise CallerError(f'cannot read "{file}": {e.strerror}') from None
+    try:
+        return Officer(path, _der(pem, file), args.passphrase_file)
+    except PeerError as e:
+        raise CallerError(f'"{file}" is no certificate of an officer: {e}') from None
 
 
 def _der(pem: bytes, file: Path) -> bytes:

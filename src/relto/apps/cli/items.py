@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import hashlib
 import json
 import mimetypes
 import os
@@ -23,7 +24,7 @@ from relto.apps.cli.asking import (
 )
 from relto.errors import CallerError
 from relto.explanations import LANGUAGES, in_language
-from relto.framing import framed, unframed
+from relto.framing import framed, read_object, unframed
 from relto.labels import KINDS
 from relto.marks import is_party_code
 from relto.records import PRECEDENCES, Approval, Hold, Manifest
@@ -351,12 +352,14 @@ def _review_show(args: argparse.Namespace) -> int:
 
 def _approve(args: argparse.Namespace) -> int:
     """Sign what the node drafted: the approval and, for our own item, its manifest."""
-    review = ask(args, "GET", _review_of(args))
+    signer = officer(args)
+    review = ask(args, "GET", f"{_review_of(args)}?officer={signer.name}")
     for line in _review_lines(review, "en"):
         say(line)
-    signer = officer(args)
+    approval = base64.b64decode(review["approval"])
+    _check_draft(review, approval, signer.name)
     body = {
-        "approval": signer.sign(Approval, base64.b64decode(review["approval"])).to_json(),
+        "approval": signer.sign(Approval, approval).to_json(),
         "certificate": base64.b64encode(signer.certificate).decode(),
     }
     if "manifest" in review:
@@ -367,6 +370,22 @@ def _approve(args: argparse.Namespace) -> int:
     except NodeRefused as e:
         return _refused(args, e)
     return _print(args, answer, [f"item {answer['id']}", *_ways(answer)])
+
+
+def _check_draft(review: Mapping[str, Any], approval: bytes, officer_name: str) -> None:
+    """What is about to be signed is what was shown. Raises CallerError."""
+    draft = Approval.from_json(read_object(approval))
+    manifest = base64.b64decode(review.get("manifest", ""))
+    shown = (
+        officer_name, review["id"], list(draft.path), review["leg_marks"],
+        review["protected_by"], sorted(review["articles"]),
+    )  # fmt: skip
+    drafted = (
+        draft.officer, draft.item, review["path"], [leg.mark for leg in draft.legs],
+        [leg.protected_by for leg in draft.legs], sorted(set(draft.basis.values())),
+    )  # fmt: skip
+    if shown != drafted or (manifest and hashlib.sha256(manifest).hexdigest() != draft.item):
+        raise CallerError("the node drafted something else than it shows; nothing was signed")
 
 
 def _refuse(args: argparse.Namespace) -> int:
