@@ -222,7 +222,7 @@ def unix_request(
     except TimeoutError as exc:
         raise LinkError(f'"{path}": no answer within {timeout_s:g} s') from exc
     except (FileNotFoundError, ConnectionRefusedError) as exc:
-        raise LinkError(f'no node listens at "{path}": start it') from exc
+        raise LinkError(f'no node listens at "{path}"; start it with relto node serve') from exc
     except OSError as exc:
         raise LinkError(f'"{path}": {(exc.strerror or str(exc)).lower()}') from exc
     except Refused as exc:
