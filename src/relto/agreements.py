@@ -164,6 +164,8 @@ class _Decoder:
         if "ca" not in self.top.data:
             return {}
         table = self.top.table("ca")
+        if not isinstance(self.top.data["ca"], dict):
+            return {}
         found = {}
         for party in table.data:
             if party not in self.parties:
@@ -248,14 +250,17 @@ class _Decoder:
         )
 
     def _protected_by(
-        self, table: Table, legs: Iterator[tuple[str, str]], *, need_outside: bool
+        self, table: Table, legs: Iterator[tuple[str, str]], *, known: bool, need_outside: bool
     ) -> dict[str, str]:
+        """`known` is false where the clause's parties are in error, and so its legs too."""
         named = {leg_key(a, b): (a, b) for a, b in legs}
         found = {}
         if "protected_by" in table.data:
             inner = table.table("protected_by")
             for key in inner.data:
                 agreement = inner.take_text(key, "the id of an agreement")
+                if not named and not known:
+                    continue
                 if key not in named:
                     legs_text = ", ".join(sorted(named)) or "none"
                     inner.error(
@@ -310,7 +315,9 @@ class _Decoder:
             table.take_choice("consent", ["label", "item"]) or "item",
             table.take_choice("release", ["review", "automatic"]) or "review",
         )
-        protected = self._protected_by(table, share.legs(), need_outside=False)
+        protected = self._protected_by(
+            table, share.legs(), known=bool(senders and to), need_outside=False
+        )
         return Share(
             senders, to, via, share.via_reads, protected, share.scope, share.consent, share.release
         )
@@ -325,7 +332,7 @@ class _Decoder:
         return Onward(
             by,
             to,
-            self._protected_by(table, legs, need_outside=True),
+            self._protected_by(table, legs, known=bool(by and to), need_outside=True),
             self._scope(table),
             table.take_choice("consent", ["label", "item"]) or "item",
             table.take_choice("release", ["review", "automatic"]) or "review",
@@ -355,7 +362,7 @@ class _Decoder:
                     continue
                 marks = [self._code(inner, party, party, code) for code in codes]
                 row[party] = tuple(mark for mark in marks if mark is not None)
-            if len(inner.data) < 2:
+            if isinstance(entry, dict) and len(entry) < 2:
                 inner.error(None, "a row needs marks of at least two parties; add the other's")
             rows.append(row)
             self.rows.append((row, inner, len(self.rows)))

@@ -14,7 +14,7 @@ from relto.errors import PeerError
 from relto.hop import Hop
 from relto.labels import Label
 from relto.records import Approval, Manifest, Release, decode_record
-from relto.trust import Certificates, Trust
+from relto.trust import Certificates, Trust, Verified
 
 __all__ = ["Consignment", "verify_consignment"]
 
@@ -88,6 +88,7 @@ def verify_consignment(hop: Hop, trust: Trust) -> Consignment:
         at=manifest.at,
         certificates=hop.certificates,
     )
+    signers = list(signed)
     # (2) The release is the last; those before it brought the item to its sender.
     decoded = [decode_record(envelope, Release) for envelope in releases]
     release, prior = decoded[-1], tuple(decoded[:-1])
@@ -96,18 +97,19 @@ def verify_consignment(hop: Hop, trust: Trust) -> Consignment:
     for envelope, each in zip(releases, decoded, strict=True):
         if each.item != item:
             raise PeerError("a release is of another item than the manifest")
-        trust.verify_node(envelope, Release, party=each.sender, certificates=hop.certificates)
+        signers += trust.verify_node(
+            envelope, Release, party=each.sender, certificates=hop.certificates
+        )
     if prior and prior[0].sender != manifest.maker:
         raise PeerError("the chain of releases does not begin with the maker")
     if not prior and release.sender != manifest.maker:
         raise PeerError(f"no prior release shows how {release.sender} came to hold the item")
     # (3) Approvals: each by an officer of the releasing party, for exactly that release.
-    officers = _verify_approvals(approvals, releases, decoded, trust, hop.certificates)
+    officers, approvers = _verify_approvals(approvals, releases, decoded, trust, hop.certificates)
     # (4) What rides along is of this item and no other.
     for part in (hop.keys, hop.sealed_keys, hop.ciphertexts):
         if part.keys() - {item}:
             raise PeerError("a key or ciphertext is of another item than the manifest")
-    needed = [*manifests, *releases, *approvals]
     return Consignment(
         item,
         manifest,
@@ -119,7 +121,7 @@ def verify_consignment(hop: Hop, trust: Trust) -> Consignment:
         tuple(releases[:-1]),
         tuple(approvals),
         officers,
-        hop.certificates.for_envelopes(needed),
+        hop.certificates.for_signers([*signers, *approvers]),
         hop.keys.get(item),
         hop.sealed_keys.get(item),
         hop.ciphertexts.get(item),
@@ -132,13 +134,16 @@ def _verify_approvals(
     releases: list[Release],
     trust: Trust,
     certificates: Certificates,
-) -> frozenset[str]:
-    """The names of the last release's officers; every approval belongs to some release.
+) -> tuple[frozenset[str], list[Verified]]:
+    """The names of the last release's officers, and everyone whose approval of a release holds.
+
+    Every approval belongs to some release.
 
     By name, not by key: one person with two keys is one officer.
     """
     named = {approval: release for release in releases for approval in release.approvals}
     officers: set[str] = set()
+    signers: list[Verified] = []
     for envelope in approvals:
         release = named.get(envelope.record_id)
         if release is None:
@@ -161,6 +166,7 @@ def _verify_approvals(
             at=approval.at,
             certificates=certificates,
         )
+        signers += verified
         if approval.officer not in {v.name for v in verified}:
             raise PeerError("an approval is signed by another officer than it names")
         if release is releases[-1]:
@@ -168,4 +174,4 @@ def _verify_approvals(
     enclosed = {e.record_id for e in approvals}
     if not set(releases[-1].approvals) <= enclosed:
         raise PeerError("an approval that the release names is not enclosed")
-    return frozenset(officers)
+    return frozenset(officers), signers

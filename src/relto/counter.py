@@ -213,6 +213,9 @@ class Counter:
         to = tuple(_texts(head["to"], "to"))
         if not to:
             raise CallerError("nobody to share with; name parties with --rel-to")
+        for party in to:
+            if party not in self.node.engine.regime.parties:
+                raise CallerError(f"unknown party {quoted(party)}")
         effects = await self.node.draft(label, payload, to, precedence, basis, who)
         assert effects.item is not None  # noqa: S101  # a draft makes one
         return self.showing.summary(effects.item)

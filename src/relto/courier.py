@@ -58,6 +58,7 @@ class Courier:
         self._calls_failed = 0  # since it could not be reached
         self._awake = [asyncio.Event() for _ in LANES]
         self._tasks: list[asyncio.Task[None]] = []
+        self._carrying: set[int] = set()  # rows that a lane has in hand, with a lease or before it
         self._peer_keys: dict[str, HpkePublicKey] = {}
 
     async def start(self) -> None:
@@ -99,7 +100,11 @@ class Courier:
                 if row is None:
                     await self._sleep(index, wait_s)
                 else:
-                    await self._carry(row)
+                    self._carrying.add(row.number)
+                    try:
+                        await self._carry(row)
+                    finally:
+                        self._carrying.discard(row.number)
             except StoreBroken as e:
                 end_process(e)
             except Exception as e:  # whatever one row does, the lane goes on to the others
@@ -144,9 +149,10 @@ class Courier:
         """The row to carry now, or how long to wait for one."""
         now_ms = self.node.clock.monotonic_ms()
         with self.node.store.read() as reader:
-            rows = reader.outbox_due(self.peer, now_ms=now_ms, limit=1)
-            if rows and rows[0].precedence <= precedence_max:
-                return rows[0], 0.0
+            rows = reader.outbox_due(self.peer, now_ms=now_ms, limit=len(LANES))
+            free = [row for row in rows if row.number not in self._carrying]
+            if free and free[0].precedence <= precedence_max:
+                return free[0], 0.0
             next_ms = reader.outbox_next_due(self.peer)
         if next_ms is None:
             return None, IDLE_S
@@ -181,11 +187,11 @@ class Courier:
         hop = Hop((result,), item.certificates.for_envelopes([result]))
         response = await self._post(hop, lease)
         if response.status == 200:
-            await self.node.submit(lambda tx: tx.outbox_remove(row.number))
+            await self.node.submit(lambda tx: self.node.settle(tx, row.number, self.peer, result))
         elif response.status == 400:  # it knows nothing of it, or has a final result already
 
             def reject(tx: Transaction) -> None:
-                tx.outbox_remove(row.number)
+                self.node.settle(tx, row.number, self.peer, result)
                 entry = {"event": "result-rejected", "item": item_id, "peer": self.peer}
                 self.node.journal(tx, entry, self.node.clock.instant())
 

@@ -446,6 +446,8 @@ def _check_again(view: View, consignment: Consignment, label: Label, now: str) -
         return ("too-large",)
     if release.basis.keys() != {source.item for source in label.sources}:
         return ("malformed",)
+    if release.agreements.keys() != {Citation.parse(c).agreement for c in release.basis.values()}:
+        return ("malformed",)  # or who leaves a digest out would not be compared
     engine = view.engine
     agreements = engine.regime.agreements
     unknown = [c for c in release.basis.values() if engine.regime.clause(c) is None]
@@ -589,8 +591,10 @@ def _result(view: View, event: Result, now: str) -> Effects:
         return Effects(item)
     # (2) Only the destination's own receipt lets us forget; a hub's closes its leg alone.
     is_receipt = isinstance(record, Receipt)
-    if not outgoing.is_open:
+    if not outgoing.is_open or (is_receipt and _has_receipt_of(outgoing, record.party)):
         raise PeerError("a second, different result for what is settled")
+    if record.at > now:
+        raise NotYet(f"made at {record.at}, which is ahead of our clock")
     forget: tuple[int, ...] = ()
     if is_receipt and record.party != outgoing.proposal.to:
         state = "with-hub"
@@ -607,8 +611,7 @@ def _result(view: View, event: Result, now: str) -> Effects:
         outbox=None if forget else outgoing.outbox,
     )
     item = _with_outgoing(item, index, outgoing)
-    shown = event.certificates.for_envelopes([event.envelope])
-    item = replace(item, certificates=item.certificates.with_others(shown))
+    item = replace(item, certificates=item.certificates.with_others(event.certificates))
     entry = _entry(
         state, item.id, release=record.releases[-1], party=record.party,
         record=event.envelope.record_id, codes=list(codes) or None,
@@ -623,6 +626,11 @@ def _result(view: View, event: Result, now: str) -> Effects:
     return replace(effects, item=item, send=(send,))
 
 
+def _has_receipt_of(outgoing: Outgoing, party: str) -> bool:
+    receipts = [r for r in outgoing.results if r.payload_type == Receipt.type()]
+    return any(decode_record(r, Receipt).party == party for r in receipts)
+
+
 def _released(item: Item, release: str) -> tuple[int, Outgoing]:
     """The outgoing with that release, and where it stands. Raises CallerError."""
     for index, outgoing in enumerate(item.outgoing):
@@ -635,6 +643,8 @@ def _dispatch(view: View, event: Dispatch, now: str) -> Effects:
     """Decide once more, before bytes may leave; the item says ready, or blocked with its codes."""
     item = _existing(view)
     index, outgoing = _released(item, event.release)
+    if not outgoing.is_open:
+        raise CallerError("this release is settled; nothing is owed any more")
     proposal = outgoing.proposal
     label = item.label(view.engine.regime)
     question = _question(view, label, item, proposal.to, now)

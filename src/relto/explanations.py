@@ -187,13 +187,20 @@ class _Said:
         return ", ".join(sorted(names or ()))
 
     def _idle(self, reason: Reason) -> list[str]:
-        """The agreements that the clause needs and that are not in force."""
+        """The agreements that the clause needs, pillars counted, and that are not in force."""
         clause = self.engine.regime.clause(reason.cites) if reason.cites else None
         if clause is None or not isinstance(clause.body, Share | Onward):
             return []
         in_force = self.engine.in_force_at(self.q.at)
-        needed = {_agreement(reason.cites), *clause.body.protected_by.values()}
-        return sorted(a for a in needed if a not in in_force)
+        agreements = self.engine.regime.agreements
+        waiting = [_agreement(reason.cites), *clause.body.protected_by.values()]
+        needed: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name not in needed:
+                needed.add(name)
+                waiting += agreements[name].rests_on
+        return sorted(needed - in_force)
 
 
 def _agreement(citation: str | None) -> str:

@@ -193,6 +193,10 @@ class Node:
             self.journal(tx, entry, self.clock.instant())
 
     def _enqueue(self, tx: Transaction, send: Send, item: str) -> int:
+        if send.result is not None:
+            if tx.get("owed", _owed(send.peer, send.result)) is not None:
+                return 0  # it is on its way already: who repeats a release does not fill our disk
+            tx.put("owed", _owed(send.peer, send.result), b"")
         body: dict[str, Any] = {"item": item}
         if send.release is not None:
             body["release"] = send.release
@@ -200,6 +204,11 @@ class Node:
             body["result"] = send.result.to_json()
         precedence = PRECEDENCES.index(send.precedence)
         return tx.outbox_add(send.peer, precedence, 0, item, canonical.encode(body))
+
+    def settle(self, tx: Transaction, number: int, peer: str, result: Envelope) -> None:
+        """A result has reached its peer, or the peer will not have it: it is owed no longer."""
+        tx.outbox_remove(number)
+        tx.delete("owed", _owed(peer, result))
 
     def _next_seq(self, tx: Reader) -> int:
         """max(last + 1, milliseconds): gaps say nothing (DESIGN §6, settled details)."""
@@ -462,6 +471,9 @@ class Node:
                     tx.outbox_reschedule(
                         row.number, due_ms=0, attempts=row.attempts, error=row.error
                     )
+                    tx.outbox_lease(
+                        row.number, row.lease_until_ms
+                    )  # what is leaving is not doubled
                     peers.add(row.peer)
             return sorted(peers)
 
@@ -479,6 +491,10 @@ def end_process(error: BaseException) -> None:
     """A store that failed is not trusted again: what the last commit did is unknown (rule 8)."""
     log.critical("the store failed, the node ends: %s", error)
     os._exit(_EXIT_STORE_BROKEN)
+
+
+def _owed(peer: str, result: Envelope) -> str:
+    return f"{peer}:{result.record_id}"
 
 
 def _with_outbox(item: Item, release: str, number: int) -> Item:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from relto import canonical, streams
 from relto.certificates import decode_certificate, identity_of, verify_leaf
@@ -68,6 +69,7 @@ class Peering:
     def __init__(self, node: Node, couriers: Mapping[str, Any]) -> None:
         self.node = node
         self.couriers = couriers
+        self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(self, request: Request) -> Response:
         """One request; every fault of the peer gets the same answer."""
@@ -131,10 +133,11 @@ class Peering:
             kind: type[Receipt] | type[Refusal]
             kind = Receipt if envelope.payload_type == Receipt.type() else Refusal
             record: Receipt | Refusal = decode_record(envelope, kind)
-            self.node.trust.verify_node(
+            signers = self.node.trust.verify_node(
                 envelope, kind, party=record.party, certificates=hop.certificates
             )
-            event = ResultEvent(peer, envelope, record, hop.certificates)
+            vouched = hop.certificates.for_signers(signers)
+            event = ResultEvent(peer, envelope, record, vouched)
             await self.node.happen(record.item, event)
         return _answer(200, status="accepted")
 
@@ -164,9 +167,10 @@ class Peering:
         effects: Effects = await self.node.submit(job)
         self.node.wake(send.peer for send in effects.send)
         if ciphertext is None and _is_receiving(effects, release):
-            have = await asyncio.to_thread(lambda: self.node.store.blob_size(release))
-            if have >= manifest.ciphertext_bytes:  # a crash came between the last range and this
-                have = await self._finish(consignment.item, release)
+            async with self._one_at_a_time(release):
+                have = await asyncio.to_thread(lambda: self.node.store.blob_size(release))
+                if have >= manifest.ciphertext_bytes:  # a crash came after the last range
+                    have = await self._finish(consignment.item, release)
             return _answer(200, status="accepted", have=have)
         return _answer(200, status="accepted")
 
@@ -203,8 +207,16 @@ class Peering:
             raise PeerError("the payload key is not the one that the manifest commits to")
         return key
 
+    def _one_at_a_time(self, release: str) -> asyncio.Lock:
+        """INVARIANT: nobody writes to a ciphertext between its check and its being kept."""
+        return self._alone.setdefault(release, asyncio.Lock())
+
     async def _range(self, peer: str, release: str, offset: int, data: bytes) -> Response:
         """A range of a ciphertext that a release, accepted before, told us to expect."""
+        async with self._one_at_a_time(release):
+            return await self._take_range(peer, release, offset, data)
+
+    async def _take_range(self, peer: str, release: str, offset: int, data: bytes) -> Response:
         with self.node.store.read() as reader:
             item_id = reader.get("receiving", release)
         if item_id is None or not 0 < len(data) <= RANGE_BYTES_MAX:

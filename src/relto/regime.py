@@ -240,8 +240,7 @@ def _check_protection(
             if not isinstance(body, Share | Onward):
                 continue
             name = "share" if isinstance(body, Share) else "onward"
-            for a, b in body.legs():
-                key = leg_key(a, b)
+            for key, (a, b) in {leg_key(a, b): (a, b) for a, b in body.legs()}.items():
                 protector = body.protected_by.get(key)
                 guard = agreements.get(protector) if protector else None
                 if guard is None or {a, b} <= guard.parties:

@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from relto.certificates import identity_of
 from relto.config import Config, Peer, decode_config
 from relto.counter import Counter
 from relto.courier import Courier
@@ -97,9 +98,13 @@ def open_node(config: Config, passphrase: Passphrase) -> Node:
 
 def _certificate(peer: Peer) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(peer.ca.read_bytes())
+        certificate = x509.load_pem_x509_certificate(peer.ca.read_bytes())
     except (OSError, ValueError) as e:
         raise CallerError(f'cannot read the CA of {peer.party} at "{peer.ca}": {e}') from None
+    party = identity_of(certificate).party
+    if party != peer.party:
+        raise CallerError(f'the CA at "{peer.ca}" is of {party}; name the one of {peer.party}')
+    return certificate
 
 
 async def serve(

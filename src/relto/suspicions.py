@@ -52,7 +52,7 @@ def suspicions(
         for clause in agreement.clauses:
             if isinstance(clause.body, Share | Onward):
                 found += _never_applies(agreement, clause, tables, schemes)
-                found += _automatic_before_officers(agreement, clause, agreements, schemes)
+                found += _automatic_before_officers(agreement, clause, agreements, tables, schemes)
     return iter(sorted(set(found)))
 
 
@@ -152,6 +152,7 @@ def _automatic_before_officers(
     agreement: Agreement,
     clause: Clause,
     agreements: Mapping[str, Agreement],
+    tables: Tables,
     schemes: Mapping[str, Scheme],
 ) -> Iterator[Warning_]:
     """`automatic` goes before `two_person_from`: whoever wants officers says so in `marks`."""
@@ -160,28 +161,37 @@ def _automatic_before_officers(
     if body.release != "automatic":
         return
     ranks = {m.name: m.rank for s in schemes.values() for m in s.marks}
-    guards = {agreement.id, *body.protected_by.values()}
-    senders = body.senders if isinstance(body, Share) else body.by
-    for guard in sorted(guards):
-        for inner in agreements[guard].clauses:
-            if not isinstance(inner.body, Protect):
+    asked: set[tuple[str, str]] = set()  # (agreement, mark from which it asks for two officers)
+    for sender, path in _legs_of(body):
+        for mark in (m.name for m in schemes[sender].marks):
+            if body.scope.marks is not None and mark not in body.scope.marks:
                 continue
-            for floor in inner.body.two_person_from:
-                party = floor.partition(":")[0]
-                covered = (
-                    {m.name for m in schemes[party].marks}
-                    if body.scope.marks is None
-                    else body.scope.marks
-                )
-                if party in senders and any(
-                    m.partition(":")[0] == party and ranks[m] <= ranks[floor] for m in covered
-                ):
-                    yield (
-                        agreement.file,
-                        clause.line,
-                        f"article {clause.article} releases without review although {guard} asks "
-                        f"for two officers from {floor}; leave such marks out of marks",
-                    )
+            if not _travels(mark, path, body, agreement.id, tables):
+                continue
+            in_hands = mark
+            for a, b in pairwise(path):
+                guard = body.protected_by.get(leg_key(a, b), agreement.id)
+                if a == sender or (isinstance(body, Share) and body.via_reads):
+                    asked |= {
+                        (name, floor)
+                        for name in (agreement.id, guard)
+                        for floor in _two_person_from(agreements[name])
+                        if floor.partition(":")[0] == a and ranks[in_hands] <= ranks[floor]
+                    }
+                in_hands = tables[guard][a, b][in_hands].name
+    for name, floor in sorted(asked):
+        yield (
+            agreement.file,
+            clause.line,
+            f"article {clause.article} releases without review although {name} asks for two "
+            f"officers from {floor}; leave such marks out of marks",
+        )
+
+
+def _two_person_from(agreement: Agreement) -> Iterator[str]:
+    for clause in agreement.clauses:
+        if isinstance(clause.body, Protect):
+            yield from clause.body.two_person_from
 
 
 def _missing_languages(

@@ -426,7 +426,8 @@ class Table:
         if value is None:
             return None
         if not value and not may_be_empty:
-            self.error(key, f"{key} is an empty list; name {what}, or leave the key out")
+            otherwise = "" if required else ", or leave the key out"
+            self.error(key, f"{key} is an empty list; name {what}{otherwise}")
             return None
         names: dict[str, None] = {}  # in order
         for index, name in enumerate(value):

@@ -50,6 +50,12 @@ class Certificates:
         needed = {s.keyid for e in envelopes for s in e.signatures}
         return Certificates({k: d for k, d in self.by_keyid.items() if k in needed})
 
+    def for_signers(self, signers: "Iterable[Verified]") -> "Certificates":
+        """Those that vouched for signatures that hold: what else was shown is not kept, since it
+        would stand in the place of the true certificate of that key."""
+        needed = {signer.keyid for signer in signers}
+        return Certificates({k: d for k, d in self.by_keyid.items() if k in needed})
+
 
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -137,8 +143,10 @@ class Trust:
 
     def verify_node(
         self, envelope: Envelope, kind: type[Record], *, party: str, certificates: Certificates
-    ) -> None:
+    ) -> tuple[Verified, ...]:
         """A record that the node of `party` signs: releases, receipts, refusals, node keys."""
         record = decode_record(envelope, kind)
         at = str(record.to_json()["at"])
-        self.verify(envelope, kind, party=party, roles=("node",), at=at, certificates=certificates)
+        return self.verify(
+            envelope, kind, party=party, roles=("node",), at=at, certificates=certificates
+        )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from e2e.nodes import PATIENCE_S, Nodes
@@ -18,7 +19,7 @@ from relto.decisions import Leg
 from relto.envelope import Envelope
 from relto.hop import INLINE_BYTES_MAX, Hop, seal_hop
 from relto.instants import instant
-from relto.keys import FileSigner, KeyFolder, open_key_folder, read_passphrase
+from relto.keys import FileSigner, KeyFolder, open_key_folder, read_passphrase, read_private_key
 from relto.links import Client, KeyFile, Limits, Response, client_context
 from relto.payloads import Payload, pad
 from relto.records import Manifest, NodeKey, Record, Release, decode_record, digest_of
@@ -78,7 +79,7 @@ class Forged:
         """Another manifest, with releases that are of it."""
         manifest = replace(self.manifest, **changes)
         item = digest_of(manifest)
-        releases = []
+        releases: list[Release] = []
         for release in self.releases:
             prior = tuple(digest_of(r) for r in releases)
             releases.append(replace(release, item=item, basis={item: ARTICLE}, prior=prior))
@@ -97,6 +98,11 @@ class Party:
 
     def certificate(self, role: str = "node", name: str | None = None) -> bytes:
         return self.folder.certificate(role, name).public_bytes(Encoding.DER)
+
+    def ca_key(self) -> ec.EllipticCurvePrivateKey:
+        key = read_private_key(self.folder.key_path("ca"), self.passphrase)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
 
     def client(self, to: str, *, role: str = "tls", name: str | None = None, **more: Any) -> Client:
         """A connection to the node of another party, with a certificate of ours."""

@@ -89,6 +89,9 @@ class Nodes(Coalition):
     def show(self, party: str, item: str) -> Any:
         return self.at(party, "item", "show", item, "--json").json
 
+    def is_here(self, party: str, item: str) -> bool:
+        return self.at(party, "item", "show", item, check=False).code == 0
+
     def way(self, party: str, item: str, to: str) -> Any:
         """The last way of an item from `party` to `to`."""
         return [way for way in self.show(party, item)["to"] if way["to"] == to][-1]

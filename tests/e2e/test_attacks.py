@@ -13,8 +13,11 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from e2e.forge import ARTICLE, Forged, Party, client_to, hop, post, run
@@ -22,7 +25,9 @@ from e2e.nodes import PARTIES, PATIENCE_S, Nodes, until
 from relto import streams
 from relto.apps import clock
 from relto.certificates import issue, make_ca
-from relto.keys import Passphrase, ScryptCost, create_key_folder
+from relto.envelope import Signature
+from relto.hop import Hop
+from relto.keys import Passphrase, ScryptCost, create_key_folder, read_private_key
 from relto.links import Client, LinkError, Response, unix_request
 from relto.payloads import Payload, pad
 from relto.records import Receipt, Refusal
@@ -63,10 +68,7 @@ def strangers(nodes: Nodes, folder: Path) -> dict[str, Callable[[], Client]]:
         keys = create_key_folder(
             path, party="KOR", passphrase=passphrase, now=now, exercise=exercise, cost=CHEAP
         )
-        signer = keys.key_path("tls")
-        from relto.keys import read_private_key
-
-        key = read_private_key(signer, passphrase).private_bytes(
+        key = read_private_key(keys.key_path("tls"), passphrase).private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
         pem = keys.certificate("tls").public_bytes(Encoding.PEM)
@@ -95,12 +97,7 @@ def test_a_certificate_that_a_partys_ca_made_for_another_party_is_no_certificate
 ) -> None:
     """KOR's CA vouches for KOR alone, though the TLS handshake with USA knows that CA."""
     kor = Party(carried, "KOR")
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    from relto.keys import read_private_key
-
-    ca_key = read_private_key(kor.folder.key_path("ca"), kor.passphrase)
-    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    ca_key = kor.ca_key()
     now = clock.now().replace(microsecond=0)
     their_ca = make_ca("JPN", key=ca_key, now=now, exercise=True)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -189,7 +186,7 @@ def test_what_a_party_forges_well_is_taken_like_any_other(carried: Nodes) -> Non
     assert carried.content("JPN", forged.item) == b"true"
 
 
-def altered(kor: Party, jpn: Party, usa: Party) -> dict[str, object]:
+def altered(kor: Party, jpn: Party, usa: Party) -> dict[str, Hop]:
     """Hop messages from KOR to USA, each with one thing wrong."""
     good = kor.item(b"good")
     theirs = jpn.item(b"theirs")
@@ -239,7 +236,7 @@ def test_every_refusal_to_a_party_is_the_same_to_the_byte(carried: Nodes) -> Non
         client = kor.client("USA")
         found = {}
         for name, message in altered(kor, jpn, usa).items():
-            found[name] = told(await hop(kor, client, "USA", message))  # type: ignore[arg-type]
+            found[name] = told(await hop(kor, client, "USA", message))
         good = kor.item(b"never sent")
         sealed = await kor.seal(client, "USA", good.hop())
         for name, body in {
@@ -260,8 +257,10 @@ def test_every_refusal_to_a_party_is_the_same_to_the_byte(carried: Nodes) -> Non
         ]:
             response = await post(client, f"/relto/v1/ciphertext/{target}", b"x", query)
             found[name] = told(response)
-        for target in ("/relto/v1/node-key/FRA", "/relto/v1/node-key/kor", "/relto/v1/items",
-                       f"/items/{for_jpn}", f"/relto/v1/items/{for_jpn}", "/status", "/"):  # fmt: skip
+        for target in (
+            *("/relto/v1/node-key/FRA", "/relto/v1/node-key/kor", "/relto/v1/items", "/status"),
+            *(f"/items/{for_jpn}", f"/relto/v1/items/{for_jpn}", "/"),
+        ):
             response = await client.request("GET", target, timeout_s=PATIENCE_S)
             found[target] = told(response)
         with carried.down("JPN"):
@@ -272,7 +271,7 @@ def test_every_refusal_to_a_party_is_the_same_to_the_byte(carried: Nodes) -> Non
 
     found = run(scenario())
     assert {name: answer for name, answer in found.items() if answer != REFUSED} == {}
-    assert "INFO all is well" not in carried.log("USA").replace("\\nINFO all is well", "")
+    assert not any(line.startswith("INFO") for line in carried.log("USA").splitlines())
     for party in PARTIES:
         assert "Traceback" not in carried.log(party)
 
@@ -304,7 +303,7 @@ def test_what_is_sent_again_is_answered_again_and_changes_nothing(carried: Nodes
 
 def test_a_hub_cannot_alter_what_it_passes_on(carried: Nodes) -> None:
     """USA's keys, used against JPN: label, ciphertext, path, recipients, marks, the chain."""
-    kor, jpn, usa = (Party(carried, party) for party in ("KOR", "JPN", "USA"))
+    kor, usa = Party(carried, "KOR"), Party(carried, "USA")
 
     async def scenario() -> tuple[dict[str, tuple[int, bytes, str]], list[str]]:
         client = usa.client("JPN")
@@ -313,13 +312,13 @@ def test_a_hub_cannot_alter_what_it_passes_on(carried: Nodes) -> None:
         key = streams.KEY_BYTES * b"k"
         other = streams.encrypt(key, pad(Payload(
             {"title": "other", "media_type": "text/plain"}, b"other").encode()))  # fmt: skip
+        ours = replace(good, signers=(usa.node, kor.node, usa.node))
         lone = replace(good, releases=good.releases[1:], signers=(kor.node, usa.node))
         messages = {
-            "label": good.with_manifest(label={**label, "about": []}).hop(),
-            "recipients": good.with_manifest(label={**label, "releasable_to": ["JPN"]}).hop(),
-            "label with its own signature": replace(
-                good.with_manifest(label={**label, "topics": ["blind"]}),
-                signers=(usa.node, kor.node, usa.node),
+            "label": ours.with_manifest(label={**label, "about": []}).hop(),
+            "recipients": ours.with_manifest(label={**label, "releasable_to": ["JPN"]}).hop(),
+            "label and chain": replace(
+                ours.with_manifest(label={**label, "about": []}), signers=(usa.node,) * 3
             ).hop(),
             "ciphertext": good.hop(ciphertexts={good.item: other}, keys={good.item: key}),
             "ciphertext and key": good.hop(ciphertexts={good.item: other}),
@@ -340,17 +339,18 @@ def test_a_hub_cannot_alter_what_it_passes_on(carried: Nodes) -> None:
             found[name] = told(await hop(usa, client, "JPN", message))
         # What JPN can read but refuses by its own decision it refuses by a signed record.
         refused = []
-        first, last = good.releases
-        for changes in (
+        last = good.releases[-1]
+        changed: tuple[dict[str, Any], ...] = (
             {"legs": (replace(last.legs[0], mark="JPN:GOKUHI"),)},
             {"legs": (replace(last.legs[0], protected_by="carried"),)},
             {"basis": {good.item: "carried/1"}},
             {"agreements": {"carried": "0" * 64}},
-        ):
-            message = good.with_release(**changes)
-            response = await hop(usa, client, "JPN", message.hop())
+        )
+        for changes in changed:
+            false = good.with_release(**changes)
+            response = await hop(usa, client, "JPN", false.hop())
             assert response.status in (200, 400), changes
-            refused.append(message.release)
+            refused.append(false.release)
         await client.close()
         return found, refused
 
@@ -468,20 +468,13 @@ def test_who_writes_over_a_range_while_it_is_checked_changes_nothing(carried: No
 def test_a_certificate_that_a_sender_slips_in_vouches_for_nothing(carried: Nodes) -> None:
     """KOR adds a signature in JPN's name with a certificate of its own making for JPN's key."""
     kor, jpn, usa = (Party(carried, party) for party in ("KOR", "JPN", "USA"))
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    from relto.envelope import Signature
-    from relto.keys import read_private_key
-
-    ca_key = read_private_key(kor.folder.key_path("ca"), kor.passphrase)
-    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    ca, ca_key = kor.folder.certificate("ca"), kor.ca_key()
     false = []
     for party in (jpn, usa):
-        false.append(
-            issue(ca=kor.folder.certificate("ca"), ca_key=ca_key, now=clock.now(),
-                  public_key=party.folder.certificate("node").public_key(), role="node")
-            .public_bytes(Encoding.DER)
-        )  # fmt: skip
+        theirs = party.folder.certificate("node").public_key()
+        assert isinstance(theirs, Ed25519PublicKey)
+        made = issue(ca=ca, ca_key=ca_key, now=clock.now(), public_key=theirs, role="node")
+        false.append(made.public_bytes(Encoding.DER))
     forged = kor.item(b"poisoned")
     message = forged.hop()
     manifest = message.records[0]
@@ -497,11 +490,10 @@ def test_a_certificate_that_a_sender_slips_in_vouches_for_nothing(carried: Nodes
         await client.close()
         return response
 
-    response = run(scenario())
-    if response.status == 200:  # taken, and then it goes its way like any other
-        until(lambda: held(carried, "JPN", forged.item), "the item at JPN")
-        until(lambda: len(carried.show("USA", forged.item)["answers"]) == 2, "both receipts")
-        assert all(a["signed_by"] for a in carried.show("USA", forged.item)["answers"])
+    assert run(scenario()).status == 200  # and then it goes its way like any other
+    until(lambda: held(carried, "JPN", forged.item), "the item at JPN")
+    until(lambda: len(carried.show("USA", forged.item)["answers"]) == 2, "both receipts")
+    assert all(a["signed_by"] for a in carried.show("USA", forged.item)["answers"])
 
 
 # Somebody at the machine
@@ -521,10 +513,11 @@ def test_the_socket_is_for_the_nodes_own_user_alone(carried: Nodes) -> None:
 def test_nonsense_on_the_socket_gets_an_answer_and_leaves_no_trace(carried: Nodes) -> None:
     for method, target, body in [
         ("GET", "/nothing", b""), ("GET", "/items?limit=x", b""), ("GET", "/journal?after=x", b""),
-        ("GET", "/items?after=x", b""), ("GET", "/items?state=%00", b""),
-        ("POST", "/drafts", b""), ("POST", "/drafts", b"\x00\x00\x00\x02[]"),
+        ("GET", "/items?after=x", b""), ("POST", "/drafts", b""),
+        ("POST", "/drafts", b"\x00\x00\x00\x02[]"),
         ("POST", "/drafts", b"\x00\x00\x00\x02{}"), ("POST", "/holds", b"{}"),
-        ("POST", "/holds", b'{"hold":7}'), ("POST", "/clock", b"[]"), ("POST", "/holds/draft", b"{}"),
+        ("POST", "/holds", b'{"hold":7}'), ("POST", "/clock", b"[]"),
+        ("POST", "/holds/draft", b"{}"),
         ("POST", "/items/0000/offer", b"{}"), ("POST", "/reviews/0000/JPN/approve", b"{}"),
     ]:  # fmt: skip
         response = unix_request(

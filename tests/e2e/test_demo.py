@@ -1,58 +1,67 @@
-"""The demo runs as its user would run it, tells its story, and notices when it goes wrong."""
+"""The demo as `make demo` runs it: a story with a check at every step."""
 
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
-STORY = (
+from e2e.conftest import TISA
+
+TIMEOUT_S = 180
+LINES = [
     "Seoul offers Tokyo its report on a launch: REFUSED, not-in-force by tisa-2014/4",
     "Tokyo offers Seoul its own: REFUSED, not-in-force by tisa-2014/4",
     "it is in Washington: 군사II급비밀 → SECRET, receipt verified in Seoul",
+    "in force at Seoul's node: gsomia-jpn-usa-2007, gsomia-kor-usa-1987, tisa-2014",
+    "disclosure officer kim of Seoul signs the release to Tokyo",
     "kill -9; Seoul keeps what has no receipt from Tokyo",
+    "it comes back, and the item still waits for its officer",
+    "disclosure officer smith of Washington signs the release to Tokyo",
     "Tokyo has it: 군사II급비밀 → SECRET → 極秘",
     "Seoul has it: 極秘 → SECRET → 군사II급비밀",
-    "it finds its way back to Tokyo over Washington, by own-information+tisa-2014/4 and",
-    "a report on the intrusion of November 2014: REFUSED, outside-topic by tisa-2014/4",
-    "Seoul offers a grade I secret: REFUSED, mark-not-covered by tisa-2014/4",
-    "what Seoul gave it in December under the agreement of 1987: REFUSED, third-party-rule",
+    "REFUSED, outside-topic by tisa-2014/4",
+    "REFUSED, mark-not-covered by tisa-2014/4",
+    "REFUSED, third-party-rule",
     "Seoul's node calls Tokyo's directly: REFUSED, no answer and no word why",
+    "verified anew at the nodes that hold them",
     "all of it happened as it should",
-)
+]
+ON_ANOTHER_REGIME = """
+import sys
+from pathlib import Path
+from relto.apps.demo import __main__ as demo
+demo.find_regime = lambda: Path(sys.argv[1])
+sys.exit(demo.main())
+"""
 
 
-def demo(checkout: Path) -> "subprocess.CompletedProcess[str]":
+def played(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "relto.apps.demo"],
-        env={"PYTHONPATH": str(checkout / "src"), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
+        [sys.executable, *command], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
 
 
-def test_the_demo_tells_its_story() -> None:
-    done = demo(REPOSITORY)
-    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
-    places = [done.stdout.find(line) for line in STORY]
-    assert -1 not in places, STORY[places.index(-1)]
-    assert places == sorted(places)
-    assert re.search(r"\d\d signatures on them, verified anew", done.stdout)
+def test_the_demo_tells_its_story_and_all_of_it_happens() -> None:
+    demo = played("-m", "relto.apps.demo")
+    assert demo.returncode == 0, demo.stderr
+    assert demo.stderr == ""
+    at = 0
+    for line in LINES:  # in this order
+        found = demo.stdout.find(line, at)
+        assert found >= 0, f"not told, or not in its place: {line}\n{demo.stdout}"
+        at = found
+    assert demo.stdout.count("REFUSED") == 6
 
 
-def test_the_demo_fails_where_the_arrangement_never_takes_effect(tmp_path: Path) -> None:
-    for folder in ("src", "regimes"):
-        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
-    timeline = tmp_path / "regimes" / "tisa" / "timeline.toml"
-    text = timeline.read_text(encoding="utf-8")
-    changed = re.sub(
-        r'(agreement = "tisa-2014"\nat = )2014-\S+', r"\g<1>2034-01-01T00:00:00Z", text
-    )
-    assert changed != text
-    timeline.write_text(changed, encoding="utf-8")
-    done = demo(tmp_path)
-    assert done.returncode == 1
-    assert "this did not happen as it should" in done.stderr
+def test_the_demo_fails_where_the_pact_never_came_into_force(tmp_path: Path) -> None:
+    regime = tmp_path / "regime"
+    shutil.copytree(TISA, regime)
+    file = regime / "timeline.toml"
+    events = file.read_text(encoding="utf-8").split("[[event]]")
+    kept = [event for event in events if 'agreement = "tisa-2014"' not in event]
+    assert len(kept) == len(events) - 1
+    file.write_text("[[event]]".join(kept), encoding="utf-8")
+    demo = played("-c", ON_ANOTHER_REGIME, str(regime))
+    assert demo.returncode == 1
+    assert "this did not happen as it should: not in force" in demo.stderr
+    assert "all of it happened" not in demo.stdout

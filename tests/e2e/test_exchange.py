@@ -167,15 +167,28 @@ def test_a_large_payload_arrives_whole_though_its_receiver_is_killed(tisa: Nodes
     content = random.Random(SEED).randbytes(3 * 1024 * 1024)
     item = tisa.shared("KOR", content, to="JPN", title="Large")
     tisa.approve("KOR", item, "JPN", "kim")
-    until(lambda: (tisa.node("USA") / "store" / "blobs").iterdir(), "the first range")
-    tisa.kill("USA")
-    tisa.start("USA")
+    kill_in_the_middle(tisa, "USA", item)
     tisa.wait_for_review("USA", item, "JPN", timeout_s=60)
     tisa.approve("USA", item, "JPN", "jones")
+    kill_in_the_middle(tisa, "JPN", item)
     deliver_all(tisa, "KOR", "JPN", [item])
     out = tisa.folder / "large.bin"
     tisa.at("JPN", "item", "get", item, "--out", str(out))
     assert out.read_bytes() == content
+
+
+def kill_in_the_middle(nodes: Nodes, party: str, item: str) -> None:
+    """Kill a receiver once it has a part of the ciphertext, if it is caught before it has all."""
+    blobs = nodes.node(party) / "store" / "blobs"
+    before = set(blobs.iterdir())
+    until(lambda: nodes.is_here(party, item), "that it was accepted")
+    until(lambda: set(blobs.iterdir()) - before or is_whole(nodes, party, item), "a range")
+    nodes.kill(party)
+    nodes.start(party)
+
+
+def is_whole(nodes: Nodes, party: str, item: str) -> bool:
+    return bool(nodes.show(party, item)["state"] == "received")
 
 
 # Nodes that stop

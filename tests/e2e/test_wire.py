@@ -1,59 +1,74 @@
-"""What somebody sees who listens between the nodes, or who opens the files of a blind hub."""
+"""What somebody sees who reads every byte between the nodes, or every file of a hub."""
 
 import asyncio
 import base64
 import json
-import struct
+import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import apsw
 import pytest
 
-from e2e.nodes import LINKS, PARTIES, Nodes, spellings, until
-from relto.items import Item
-from relto.keys import open_key_folder, read_passphrase
-from relto.links import unix_request
-from relto.seal import unwrap
+from e2e.conftest import CARRIED
+from e2e.nodes import LINKS, PARTIES, PATIENCE_S, Nodes, spellings, until
+from relto.keys import read_passphrase
+from relto.links import Limits, unix_request
+from relto.links.http import ClientWire
+from relto.payloads import bucket_size_bytes
+from relto.seal import SEED_BYTES, HpkePrivateKey, seal
+from relto.serving import open_node, read_config
 
-CONTENT = b"The quick brown fox was seen near Hwangju at dawn. " * 8
-TITLE = "Plover over Masikryong"
-SECRETS = (CONTENT[:51], TITLE.encode(), "군사III급비밀".encode(), b"GUNSA III-KUP", b"KOR:III")
-WORDS = (b"releasable_to", b"automatic", b"manifest", b"payload")
+HANDSHAKE, APPLICATION = 22, 23
+SUPPORTED_VERSIONS_1_3 = bytes.fromhex("002b00020304")  # RFC 8446 §4.2.1: selected by the server
+FULL_RECORD_BYTES = 16 * 1024
+TLS_BYTES = 17  # RFC 8446 §5.2: the type of the content and the tag
+READ_BYTES = 64 * 1024
+LARGE_BYTES = 100_000
 
 
-class Tap:
-    """Forwards one direction of calls to a node, and keeps every byte that passes."""
+@dataclass
+class Recorder:
+    """A proxy before a node that keeps every byte, in the order in which each end sent it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, port: int) -> None:
-        self.target = port
-        self.to_node = bytearray()
-        self.from_node = bytearray()
-        self.port: int = asyncio.run_coroutine_threadsafe(self._listen(), loop).result(10)
+    port: int
+    sent: list[bytearray] = field(default_factory=list)  # by connection
+    answered: list[bytearray] = field(default_factory=list)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    own_port: int = 0
 
-    async def _listen(self) -> int:
+    async def start(self) -> None:
         self.server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        return int(self.server.sockets[0].getsockname()[1])
+        self.own_port = self.server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        self.server.close()
+        for writer in self.writers:
+            writer.transport.abort()
+        await self.server.wait_closed()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        sent, answered = bytearray(), bytearray()
+        self.sent.append(sent)
+        self.answered.append(answered)
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            its_reader, its_writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
             writer.close()
             return
+        self.writers.append(its_writer)
         await asyncio.gather(
-            self._pump(reader, far_writer, self.to_node),
-            self._pump(far_reader, writer, self.from_node),
+            self._pump(reader, its_writer, sent), self._pump(its_reader, writer, answered)
         )
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: bytearray
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, into: bytearray
     ) -> None:
         try:
-            while data := await reader.read(65536):
-                seen += data
+            while data := await reader.read(READ_BYTES):
+                into += data
                 writer.write(data)
                 await writer.drain()
         except OSError:
@@ -61,146 +76,223 @@ class Tap:
         finally:
             writer.close()
 
-    @property
-    def seen(self) -> bytes:
-        return bytes(self.to_node + self.from_node)
+
+@dataclass(frozen=True)
+class Item:
+    """What no outsider may see of an item."""
+
+    id: str
+    topic: str
+    maker: str
+    to: str
+    content: bytes
+    title: str
+    key: bytes = b""
 
 
-@contextmanager
-def loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        asyncio.run_coroutine_threadsafe(_end_tasks(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+@dataclass
+class Watched:
+    nodes: Nodes
+    recorders: dict[tuple[str, str], Recorder]
+    items: list[Item]
 
-
-async def _end_tasks() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    def bytes_seen(self) -> Iterator[tuple[str, bytes]]:
+        for (caller, callee), recorder in self.recorders.items():
+            for stream in (*recorder.sent, *recorder.answered):
+                yield f"{caller} and {callee}", bytes(stream)
 
 
 @pytest.fixture(scope="module")
-def tapped(
-    keys: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Nodes, dict[tuple[str, str], Tap]]]:
-    """Three nodes that call each other through taps."""
-    regime = Path(__file__).parents[1] / "data" / "carried"
-    folder = tmp_path_factory.mktemp("tapped")
-    with loop_in_a_thread() as loop, Nodes(folder, regime, PARTIES, LINKS, keys=keys) as nodes:
-        taps = {}
-        for a, b in LINKS:
-            for caller, callee in ((a, b), (b, a)):
-                taps[caller, callee] = Tap(loop, nodes.ports[callee])
-                nodes.routes[caller, callee] = taps[caller, callee].port
-        nodes.make()
-        nodes.start_all()
-        yield nodes, taps
-        for tap in taps.values():
-            loop.call_soon_threadsafe(tap.server.close)
+def watched(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Nodes that talk through recorders, after items went each way that there is."""
+    with Nodes(tmp_path_factory.mktemp("wire"), CARRIED, PARTIES, LINKS, keys=keys) as nodes:
+        links = [*LINKS, *((b, a) for a, b in LINKS)]
+        recorders = {(a, b): Recorder(nodes.ports[b]) for a, b in links}
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        try:
+            for link, recorder in recorders.items():
+                asyncio.run_coroutine_threadsafe(recorder.start(), loop).result(PATIENCE_S)
+                nodes.routes[link] = recorder.own_port
+            nodes.make()
+            nodes.start_all()
+            items = send(nodes)
+            yield Watched(nodes, recorders, with_keys(nodes, items))
+        finally:
+            for party in list(nodes.processes):
+                nodes.stop(party)
+            asyncio.run_coroutine_threadsafe(wind_up(recorders), loop).result(PATIENCE_S)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
 
-def sent(nodes: Nodes, topic: str, content: bytes = CONTENT) -> str:
-    """An item that has gone from KOR to JPN, its receipt back."""
-    item = nodes.shared("KOR", content, to="JPN", topic=topic, title=TITLE)
-    if topic == "blind":
-        nodes.approve("KOR", item, "JPN", "kim")
-    until(lambda: nodes.way("KOR", item, "JPN")["state"] == "delivered", "delivered")
-    assert nodes.content("JPN", item) == content
-    return item
+async def wind_up(recorders: dict[tuple[str, str], Recorder]) -> None:
+    for recorder in recorders.values():
+        await recorder.stop()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # a transport closes its socket one turn later
 
 
-def test_on_the_wire_there_is_no_content_label_title_or_id(
-    tapped: tuple[Nodes, dict[tuple[str, str], Tap]],
-) -> None:
-    nodes, taps = tapped
-    items = [sent(nodes, "passed"), sent(nodes, "automatic"), sent(nodes, "blind")]
-    wire = b"".join(tap.seen for tap in taps.values())
-    assert len(wire) > 20_000  # the taps did listen
-    for secret in (*SECRETS, *WORDS, *(i.encode() for i in items), *map(bytes.fromhex, items)):
-        for spelling in spellings(secret):
-            assert spelling not in wire, secret
-
-
-def test_the_lines_speak_tls_1_3_and_nothing_else(
-    tapped: tuple[Nodes, dict[tuple[str, str], Tap]],
-) -> None:
-    nodes, taps = tapped
-    sent(nodes, "passed")
-    for tap in taps.values():
-        for stream in (bytes(tap.to_node), bytes(tap.from_node)):
-            assert stream[:1] in (b"", b"\x16"), "a connection that does not begin with TLS"
-        # RFC 8446 §4.2.1: the server's supported_versions extension (43) chooses 0x0304.
-        hello = bytes(tap.from_node)
-        assert not hello or struct.pack("!HHH", 43, 2, 0x0304) in hello[:2048]
-
-
-def test_contents_of_nearly_one_size_look_the_same_on_the_wire(
-    tapped: tuple[Nodes, dict[tuple[str, str], Tap]],
-) -> None:
-    nodes, _ = tapped
-    sizes = {
-        nodes.show("KOR", sent(nodes, "passed", b"x" * n))["ciphertext"]["bytes"]
-        for n in (1, 40, 90, 120)
-    }
-    assert sizes == {272}  # one bucket of 256 bytes and a tag
-
-
-def test_a_hub_that_does_not_read_has_no_content_title_or_key_in_its_files(
-    tapped: tuple[Nodes, dict[tuple[str, str], Tap]],
-) -> None:
-    nodes, _ = tapped
-    large = CONTENT + bytes(range(256)) * 1024
-    items = [sent(nodes, "blind"), sent(nodes, "automatic"), sent(nodes, "blind", large)]
-    found = list(nodes.files_of("USA"))
-    assert any(item.encode() in data for item in items for _, data in found)  # it did carry them
-    keys = [payload_key(nodes, "KOR", item) for item in items]
-    assert keys == [payload_key(nodes, "JPN", item) for item in items]
-    for secret in (CONTENT[:51], TITLE.encode(), bytes(range(256)), *keys):
-        for spelling in spellings(secret):
-            for file, data in found:
-                assert spelling not in data, f"{secret!r} in {file}"
+def send(nodes: Nodes) -> list[Item]:
+    """Items of many sizes, by way of a hub that reads and of one that does not."""
+    items = []
+    ways = [
+        (topic, maker, to)
+        for topic in ("reviewed", "blind", "automatic", "passed")
+        for maker, to in (("KOR", "JPN"), ("JPN", "KOR"))
+    ]
+    for n, (topic, maker, to) in enumerate(ways):
+        content = secrets.token_hex(8 + 4 * n).encode()
+        title = f"Canary {secrets.token_hex(4 + n)}"
+        items.append(share(nodes, topic, maker, to, content, title))
+    large = secrets.token_hex(LARGE_BYTES // 2).encode()
+    items.append(share(nodes, "automatic", "KOR", "JPN", large, "Canary of some size"))
     for item in items:
-        shown = nodes.show("USA", item)
-        assert shown["state"] == "passing"
-        assert "title" not in shown
-        status, answer = unix(nodes, "USA", f"/items/{item}/payload")
-        assert status == 409
-        assert "without being able to read it" in json.loads(answer)["error"]
+        until(lambda item=item: nodes.way(item.maker, item.id, item.to)["state"] == "delivered",  # type: ignore[misc]
+              item.topic)  # fmt: skip
+    until(nodes.is_quiet, "that nobody owes anything")
+    return items
 
 
-def payload_key(nodes: Nodes, party: str, item: str) -> bytes:
-    """The key of an item's content, taken out of a reader's store with its storage key."""
-    path = nodes.node(party) / "store" / "relto.db"
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        [(body,)] = connection.execute(
-            "SELECT body FROM documents WHERE kind = 'item' AND key = ?", (item,)
-        )
-    finally:
-        connection.close()
-    wrapped = Item.decode(body).key
-    assert wrapped is not None
-    storage_key = open_key_folder(nodes.keys(party)).storage_key(
-        read_passphrase(nodes.passphrase_file)
-    )
-    return unwrap(storage_key, wrapped, f"payload/{item}".encode())
+def share(nodes: Nodes, topic: str, maker: str, to: str, content: bytes, title: str) -> Item:
+    item = nodes.shared(maker, content, to=to, topic=topic, title=title)
+    if topic in ("reviewed", "blind"):
+        nodes.approve(maker, item, to, PARTIES[maker][0])
+    if topic == "reviewed":
+        nodes.wait_for_review("USA", item, to)
+        nodes.approve("USA", item, to, "smith")
+    return Item(item, topic, maker, to, content, title)
 
 
-def unix(nodes: Nodes, party: str, target: str) -> tuple[int, bytes]:
-    path = nodes.node(party) / "node.sock"
-    response = unix_request(path, "GET", target, timeout_s=30)
-    return response.status, response.body
+def with_keys(nodes: Nodes, items: list[Item]) -> list[Item]:
+    """The payload keys as well, which only the stores of their makers have."""
+    found = []
+    passphrase = read_passphrase(nodes.passphrase_file)
+    for maker in ("KOR", "JPN"):
+        with nodes.down(maker):
+            node = open_node(read_config(nodes.node(maker)), passphrase)
+            for item in items:
+                if item.maker == maker:
+                    key = node.payload_key(node.item(item.id))
+                    assert key is not None
+                    found.append(replace(item, key=key))
+            node.close()
+    return found
 
 
-def test_the_spellings_of_a_secret_would_be_found() -> None:
-    """The checks above would notice: a secret inside other bytes, however it is encoded."""
-    for coded in (base64.b64encode(b"??" + CONTENT), CONTENT.hex().encode(), CONTENT):
-        assert any(s in b"noise" + coded + b"noise" for s in spellings(CONTENT[:51]))
+def records(stream: bytes) -> Iterator[tuple[int, bytes]]:
+    """The TLS records of a stream: type and what is in it."""
+    at = 0
+    while at + 5 <= len(stream):
+        size = int.from_bytes(stream[at + 3 : at + 5], "big")
+        yield stream[at], stream[at + 5 : at + 5 + size]
+        at += 5 + size
+
+
+WORDS = [
+    *("reviewed", "automatic", "passed", "report", "ROUTINE", "releasable_to", "originator"),
+    *("KOR:III", "JPN:GOKUHI", "carried/1", "pair-kor-usa", "GUNSA III", "CONFIDENTIAL"),
+    *("payload", "manifest", "approval", "/relto/v1", "Content-Length", "node-key", "EXERCISE"),
+]
+
+
+def test_nothing_that_an_item_says_is_readable_between_the_nodes(watched: Watched) -> None:
+    secret: dict[bytes, str] = {}
+    for item in watched.items:
+        for part in (item.content[:60], item.title.encode(), item.key, bytes.fromhex(item.id)):
+            secret.update(dict.fromkeys(spellings(part), f"{item.topic} {item.title}"))
+        secret[item.id.encode()] = item.title
+    for word in WORDS:
+        secret.update({s: word for s in spellings(word.encode()) if len(s) >= 6})
+    size = 0
+    for between, stream in watched.bytes_seen():
+        size += len(stream)
+        for spelling, what in secret.items():
+            assert spelling not in stream, f"{what} is on the wire between {between}: {spelling!r}"
+    assert size > 2 * LARGE_BYTES  # the large item went over both links: the recorders heard it
+
+
+@pytest.mark.parametrize("before", [b"", b"1", b"12", b"123"])
+@pytest.mark.parametrize("after", [b"", b"1", b"12", b"123"])
+def test_a_secret_is_found_in_whatever_it_is_encoded_with(before: bytes, after: bytes) -> None:
+    """Else the tests beside this one would find nothing."""
+    found = spellings(b"Canary 1234")
+    whole = before + b"Canary 1234" + after
+    for encoded in (whole, base64.b64encode(whole), whole.hex().encode()):
+        assert any(spelling in encoded for spelling in found)
+    assert not any(spelling in base64.b64encode(b"Another 5678 and more") for spelling in found)
+
+
+def test_all_that_is_spoken_is_tls_1_3(watched: Watched) -> None:
+    connections = 0
+    for recorder in watched.recorders.values():
+        for sent, answered in zip(recorder.sent, recorder.answered, strict=True):
+            if not answered:
+                continue  # the node was being started again
+            connections += 1
+            hellos = list(records(bytes(answered)))
+            assert hellos[0][0] == HANDSHAKE
+            assert SUPPORTED_VERSIONS_1_3 in hellos[0][1]
+            assert [kind for kind, _ in hellos].count(HANDSHAKE) == 1  # the rest is encrypted
+            assert [kind for kind, _ in records(bytes(sent))].count(HANDSHAKE) == 1
+            assert b"relto" not in bytes(sent[:1000])  # no name of a server in clear
+    assert connections >= len(watched.recorders)
+
+
+def test_every_message_has_the_size_of_a_bucket(watched: Watched) -> None:
+    """Nine items with titles and contents of nine lengths, on two links, with their answers."""
+    around = len(ClientWire(Limits()).ask("POST", "/relto/v1/hop", bytes(5_000))) - 5_000
+    key = HpkePrivateKey(bytes(SEED_BYTES)).public_key
+    around += len(seal(b"", key, b"")) + len(bytes.fromhex(key.key_id)) + TLS_BYTES
+    sizes = []
+    for recorder in watched.recorders.values():
+        for stream in recorder.sent:
+            before = 0
+            for kind, data in records(bytes(stream)):
+                is_whole = before < FULL_RECORD_BYTES  # else it is the end of a longer message
+                if kind == APPLICATION and is_whole and 1_000 < len(data) < 10_000:
+                    sizes.append(len(data) - around)
+                before = len(data)
+    assert [size for size in sizes if bucket_size_bytes(size) != size] == []
+    assert len(sizes) >= 4 * len(watched.items)
+    assert len(set(sizes)) <= 12, sorted(set(sizes))
+
+
+def test_the_hub_that_reads_is_heard_reading(watched: Watched) -> None:
+    """What the next test looks for is there to be found where it may be."""
+    [item, *_] = [i for i in watched.items if i.topic == "reviewed"]
+    assert item.title in watched.nodes.at("USA", "inbox", "--all").out
+    assert watched.nodes.content("USA", item.id) == item.content
+
+
+def test_a_hub_that_does_not_read_has_nothing_to_read(watched: Watched) -> None:
+    nodes = watched.nodes
+    blind = [i for i in watched.items if i.topic in ("blind", "automatic")]
+    assert len(blind) == 5
+    answers = [
+        nodes.ask("USA", "GET", target)
+        for target in ("/status", "/items?limit=500", "/reviews", "/journal?limit=500",
+                       *(f"/items/{item.id}" for item in blind))
+    ]  # fmt: skip
+    for item in blind:
+        response = unix_request(
+            nodes.node("USA") / "node.sock", "GET", f"/items/{item.id}/payload",
+            timeout_s=PATIENCE_S,
+        )  # fmt: skip
+        assert response.status == 409
+        answers.append(response.body)
+        assert json.loads(answers[1])["items"]
+        assert nodes.show("USA", item.id)["state"] == "passing"
+        assert nodes.content(item.to, item.id) == item.content
+    seen = [(str(path), data) for path, data in nodes.files_of("USA")]
+    assert any(item.id.encode() in data for item in blind for _, data in seen)
+    assert {"relto.db", "relto.db-wal", "node.log"} <= {Path(path).name for path, _ in seen}
+    seen += [("an answer", data) for data in answers]
+    for item in blind:
+        for part in (item.content[:60], item.content[-60:], item.title.encode(), item.key):
+            for spelling in spellings(part):
+                for where, data in seen:
+                    assert spelling not in data, f"{item.topic}: {spelling!r} is in {where}"

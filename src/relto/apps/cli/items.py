@@ -297,11 +297,15 @@ def _get(args: argparse.Namespace) -> int:
     if head["header"]["media_type"].startswith("text/"):
         line = stamp.encode() + b"\n"
         stamped = line + body + (b"" if body.endswith(b"\n") else b"\n") + line
+    if args.out is not None:
+        _write(Path(args.out), stamped)
+    if args.json:
+        content = {} if args.out else {"content": base64.b64encode(body).decode()}
+        print(json.dumps({**head, "stamp": stamp, **content}, ensure_ascii=False))
+        return 0
     if args.out is None:
         sys.stdout.buffer.write(stamped)
         sys.stdout.buffer.flush()
-    else:
-        _write(Path(args.out), stamped)
     say(f"{stamp}  {head['header']['title']}")
     return 0
 

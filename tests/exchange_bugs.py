@@ -1,0 +1,241 @@
+"""Planted bugs in the exchange: each a small change of our own code, as a careless hand makes it.
+
+As in `bugs`, but here a patch replaces some words in one function's source; when those words are no
+longer there, the bug has to be planted anew, and its test says so.
+"""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CodeType, FunctionType
+from typing import Any
+
+import test_consignments
+import test_exchange
+import test_world
+from bugs import Bug
+from relto import consignments, courier, exchange, node, peering, trust
+
+__all__ = ["BUGS"]
+
+
+def saying(function: Callable[..., Any], old: str, new: str) -> Callable[[], Any]:
+    """The patch that makes one function say `new` where its source has `old`, once."""
+
+    @contextmanager
+    def patch() -> Iterator[None]:
+        assert isinstance(function, FunctionType)
+        source = textwrap.dedent(inspect.getsource(function))
+        assert source.count(old) == 1, f"{function.__qualname__} no longer says {old!r}"
+        file = function.__code__.co_filename
+        whole = compile(source.replace(old, new), file, "exec", dont_inherit=True)
+        constants = (c for c in whole.co_consts if isinstance(c, CodeType))
+        right = function.__code__
+        function.__code__ = next(c for c in constants if c.co_name == function.__name__)
+        try:
+            yield
+        finally:
+            function.__code__ = right
+
+    return patch
+
+
+def _case(test: Any, *values: Any) -> Callable[[], None]:
+    return lambda: test(*values)
+
+
+BUGS: dict[str, Bug] = {
+    "an item is forgotten on the hub's 2xx": Bug(
+        saying(
+            exchange._taken,
+            'changed = replace(outgoing, received_bytes=0, state="sent", since=now)',
+            "return Effects(_with_outgoing(item, index, replace(outgoing, received_bytes=0, "
+            'state="sent", since=now)), forget=(outgoing.outbox,))',
+        ),
+        test_exchange.test_an_item_goes_by_way_of_a_hub_that_reads,
+    ),
+    "an item is forgotten on the hub's receipt": Bug(
+        saying(
+            exchange._result, "if is_receipt and record.party != outgoing.proposal.to:", "if False:"
+        ),
+        test_exchange.test_a_hubs_receipt_or_a_200_alone_leave_the_item_owed,
+    ),
+    "the hub may sign the destination's receipt": Bug(
+        saying(peering.Peering._results, "party=record.party,", "party=peer,"),
+        _case(
+            test_exchange.test_a_forged_receipt_is_refused_and_changes_nothing,
+            "the hub signs the destination's receipt",
+        ),
+    ),
+    "a result is taken from anybody on the path": Bug(
+        saying(
+            exchange._result,
+            "if event.sender != path[1] or record.party not in path[1:]:",
+            "if record.party not in path[1:]:",
+        ),
+        _case(
+            test_exchange.test_a_foreign_result_is_refused,
+            "from a node that is not next on the path",
+            "sent",
+        ),
+    ),
+    "an approval of another path counts": Bug(
+        saying(exchange.approves, "and approval.path == proposal.path", ""),
+        _case(test_exchange.test_an_approval_of_something_else_is_refused, "another path"),
+    ),
+    "an approval of another mark counts": Bug(
+        saying(exchange.approves, "and approval.legs == proposal.legs", ""),
+        _case(test_exchange.test_an_approval_of_something_else_is_refused, "another mark"),
+    ),
+    "what changed while it waited is released unreviewed": Bug(
+        saying(exchange._approve, "if proposal != outgoing.proposal:", "if False:"),
+        test_exchange.test_a_proposal_that_changed_is_reviewed_anew,
+    ),
+    "the same officer counts twice": Bug(
+        saying(exchange._approve, "if event.officer.name in", "if None in"),
+        test_exchange.test_a_release_takes_two_different_officers_where_two_are_asked_for,
+    ),
+    "two approvals of one officer count twice on arrival": Bug(
+        saying(
+            exchange._lacks_approval,
+            "len(consignment.officers) < needed",
+            "len(consignment.approval_envelopes) < needed",
+        ),
+        _case(test_consignments.test_a_hub_that_lies_is_caught, "one officer approves twice"),
+    ),
+    "the receiver trusts the sender's decision": Bug(
+        saying(
+            exchange._arrive, "codes = _check_again(view, consignment, label, now)", "codes = ()"
+        ),
+        _case(
+            test_exchange.test_the_receiver_decides_for_itself_and_refuses_with_a_signed_reason,
+            "a lower mark on the second leg",
+        ),
+    ),
+    "nothing is decided again at dispatch": Bug(
+        saying(
+            exchange._dispatch,
+            "codes = tuple(dict.fromkeys(r.code for r in decision.reasons))",
+            "state, codes = outgoing.state, ()",
+        ),
+        _case(
+            test_exchange.test_a_decision_that_no_longer_holds_blocks_the_dispatch_and_later_unblocks_it,
+            "ready",
+        ),
+    ),
+    "a hold is ignored at dispatch": Bug(
+        saying(exchange._dispatch, "if set(proposal.path[1:]) & view.held_to:", "if False:"),
+        test_exchange.test_a_hold_blocks_what_is_ready_and_lifts,
+    ),
+    "a hold looks at the last party alone": Bug(
+        saying(exchange._dispatch, "proposal.path[1:]", "proposal.path[-1:]"),
+        _case(
+            test_exchange.test_a_hold_on_any_party_of_the_path_blocks_the_dispatch,
+            frozenset(["USA"]),
+            "blocked",
+        ),
+    ),
+    "the receipt goes before the content is here": Bug(
+        saying(exchange._arrive, "if not event.stored:", "if False:"),
+        test_exchange.test_there_is_no_receipt_before_the_ciphertext_is_whole,
+    ),
+    "the receipt goes before the content is on the disk": Bug(
+        saying(peering.Peering._settle, "self.node.store.blob_sync(release)", "pass"),
+        test_exchange.test_a_content_that_was_receipted_survives_a_death,
+    ),
+    "an item is accepted before its content is on the disk": Bug(
+        saying(node.Node.keep, "self.store.blob_sync(name)", "pass"),
+        test_exchange.test_a_content_that_was_receipted_survives_a_death,
+    ),
+    "a repeat is applied again": Bug(
+        saying(exchange._arrive, "if known is not None:", "if False:"),
+        test_exchange.test_a_replayed_message_is_applied_once_and_answered_alike,
+    ),
+    "the manifest's signature is not checked": Bug(
+        saying(
+            trust.Trust.verify,
+            "dsse.verify(envelope, certificate.public_key(), payload_type=kind.type())",
+            'kind.NAME == "manifest" or dsse.verify('
+            "envelope, certificate.public_key(), payload_type=kind.type())",
+        ),
+        _case(
+            test_consignments.test_a_hub_that_lies_is_caught,
+            "the hub's signature under the maker's key id",
+        ),
+    ),
+    "an approval's signature is not checked": Bug(
+        saying(consignments._verify_approvals, "approval.party != release.sender", "False"),
+        _case(
+            test_consignments.test_a_hub_that_lies_is_caught,
+            "another party's officer approves for the hub",
+        ),
+    ),
+    "an approval of the hub need not fit its release": Bug(
+        saying(consignments._verify_approvals, "or approval.basis != release.basis", ""),
+        _case(
+            test_consignments.test_a_hub_that_lies_is_caught,
+            "its officer approved another article",
+        ),
+    ),
+    "the key is not checked against the commitment": Bug(
+        saying(
+            peering.Peering._payload_key,
+            "if not hmac.compare_digest(streams.commitment(key), commitment):",
+            "if False:",
+        ),
+        _case(test_consignments.test_a_hub_that_lies_is_caught, "another key"),
+    ),
+    "the ciphertext is not checked against the manifest": Bug(
+        saying(
+            peering.Peering._arrive,
+            "or hashlib.sha256(ciphertext).hexdigest() != manifest.ciphertext_sha256",
+            "",
+        ),
+        _case(test_consignments.test_a_hub_that_lies_is_caught, "another ciphertext"),
+    ),
+    "a refusal is not journaled": Bug(
+        saying(
+            node.Node.draft,
+            "await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))",
+            "pass",
+        ),
+        test_exchange.test_all_recipients_are_decided_before_anything_is_kept,
+    ),
+    "a release is not journaled": Bug(
+        saying(exchange._release, "journal=(*effects.journal, entry),", ""),
+        test_exchange.test_an_item_goes_directly_and_its_receipt_comes_back,
+    ),
+    "a refusal of what arrives is not journaled": Bug(
+        saying(
+            exchange._arrive,
+            "Effects(item, (entry,), (Send(event.sender",
+            "Effects(item, (), (Send(event.sender",
+        ),
+        _case(
+            test_exchange.test_the_receiver_decides_for_itself_and_refuses_with_a_signed_reason,
+            "no approval",
+        ),
+    ),
+    "a release ahead of our clock is taken at once": Bug(
+        saying(
+            exchange._arrive, "if release.at > now or consignment.manifest.at > now:", "if False:"
+        ),
+        test_exchange.test_a_release_from_the_future_waits_and_is_not_refused,
+    ),
+    "the key goes to a hub that must not read": Bug(
+        saying(courier.Courier._consignment, "elif past_hub is not None:", "elif False:"),
+        test_exchange.test_a_hub_that_does_not_read_sees_exactly_these,
+    ),
+    "a message that got no answer is forgotten": Bug(
+        saying(
+            courier.Courier._later,
+            "lambda tx: tx.outbox_reschedule(",
+            "lambda tx: tx.outbox_remove(row.number) and tx.outbox_reschedule(",
+        ),
+        _case(
+            test_world.test_whatever_happens_each_item_arrives_once_or_is_refused_with_a_signed_reason,
+            0,
+        ),
+    ),
+}
