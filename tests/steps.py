@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from relto.consignments import verify_consignment
+from relto.decisions import Leg
 from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError
 from relto.events import (
@@ -62,6 +63,10 @@ MANIFEST = Manifest(
 )
 ITEM = digest_of(MANIFEST)
 TISA = "tisa-2014/4"
+LEGS = (
+    Leg("KOR", "USA", "USA:S", "gsomia-kor-usa-1987"),
+    Leg("USA", "JPN", "JPN:GOKUHI", "gsomia-jpn-usa-2007"),
+)
 
 
 def view(party: str, item: Item | None, **more: Any) -> View:

@@ -523,3 +523,43 @@ async def test_a_blind_hub_that_changes_the_sealed_key_is_caught(world: World) -
 
 def _with_sealed_keys(change: Callable[[bytes], bytes], hop: Hop) -> Hop:
     return replace(hop, sealed_keys=each(hop.sealed_keys, change))
+
+
+@in_world()
+async def test_what_was_given_under_another_agreement_does_not_go_on_under_this_one(
+    world: World,
+) -> None:
+    """Tokyo does not know the agreement of 1987, but sees that nothing else brought the item."""
+    item = await world.share("KOR", "KOR:III", "USA")
+    other = await world.share("KOR", "KOR:III", "JPN", body=b"another")
+    for each_, to in ((item, "USA"), (other, "JPN")):
+        await world.approve("KOR", each_, to)
+    await world.settle()
+    await world.approve("USA", other, "JPN")
+    hub = world["USA"].item(item)
+    good = world["USA"].outgoing(other, "JPN")
+    assert good.release is not None
+    smith = keys_of("USA").officers["smith"]
+    approval = replace(
+        decode_record(good.approvals[0], Approval),
+        officer="smith", item=item, basis={item: "tisa-2014/4"},
+    )  # fmt: skip
+    approved = smith.sign(approval)
+    [prior] = hub.incoming
+    release = replace(
+        decode_record(good.release, Release), item=item, basis={item: "tisa-2014/4"},
+        approvals=(approved.record_id,), prior=(prior.id,),
+    )  # fmt: skip
+    records = (
+        hub.manifest_envelope, prior.release, record_by("USA", release), *prior.approvals, approved,
+    )  # fmt: skip
+    key = world["USA"].node.payload_key(hub)
+    assert key is not None
+    hop = Hop(records, hub.certificates, {item: key}, {}, {item: world["USA"].node.ciphertext(hub)})
+    hop = knowing(hop, smith.certificate, keys_of("USA").node.certificate)
+    assert await world.post("USA", "JPN", hop) == 200
+    there = world["JPN"].item(item)
+    assert (there.state, there.key) == ("refused", None)
+    assert there.incoming[0].result is not None
+    said = decode_record(there.incoming[0].result, Refusal)
+    assert said.codes == ("third-party-rule",)

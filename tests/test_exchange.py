@@ -1,5 +1,6 @@
 """The exchange: what one event does to one item, and an item's whole way between nodes."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ from relto.hop import Hop
 from relto.items import Item
 from relto.payloads import Payload
 from relto.records import Approval, Manifest, Receipt, Refusal, Release, decode_record
-from relto.stores.memory import State
+from relto.stores.memory import Fault, State
 from relto.trust import Certificates, Verified
 from steps import (
     CIPHERTEXT,
@@ -229,6 +230,34 @@ def test_the_makers_officer_signs_the_manifest_with_the_approval() -> None:
     other = replace(_review().manifest, at=LATER)
     signed = keys_of("KOR").officers["kim"].sign(other)
     assert outcome("KOR", _review(), replace(event, manifest=signed)) == OURS
+
+
+@in_world()
+async def test_an_approval_is_for_one_review_and_not_for_the_next(world: World) -> None:
+    item = await world.share("KOR", "KOR:III", "JPN")
+    old = await world.approval("KOR", item, "JPN", "kim")
+    await world.decline("KOR", item, "JPN")
+    await asyncio.sleep(60)
+    await world.asked("KOR", "POST", f"/items/{item}/offer", {"to": "JPN"})
+    with pytest.raises(Refused_) as caught:
+        await world.asked("KOR", "POST", f"/reviews/{item}/JPN/approve", old)
+    assert "not signed in this review" in caught.value.answer["error"]
+    assert world["KOR"].outgoing(item, "JPN").state == "review"
+    await world.approve("KOR", item, "JPN", "kim")
+    assert world["KOR"].outgoing(item, "JPN").state == "ready"
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ("2015-01-04T23:59:59Z", OURS),
+        (NOW, "ready"),
+        (LATER, "ready"),
+        ("2015-01-05T00:10:01Z", OURS),
+    ],
+)
+def test_an_approval_is_signed_between_the_proposal_and_now(at: str, expected: str) -> None:
+    assert outcome("KOR", _review(), approve(_review(), changed={"at": at}), LATER) == expected
 
 
 # Deciding
@@ -1107,6 +1136,57 @@ async def test_a_large_content_comes_in_ranges_and_is_receipted_when_it_is_whole
     assert world["KOR"].outgoing(item, "JPN").state == "delivered"
     assert _bodies(world, "JPN", item).body == bytes(150_000)
     check_all(world)
+
+
+@in_world()
+async def test_a_large_content_that_comes_again_leaves_nothing_behind(world: World) -> None:
+    """What a receiver has already comes again whole: the transfer does not show that it had it."""
+    item = await _approved(world, "KOR", "USA", body=bytes(150_000))
+    await world.settle()
+    blobs = world["USA"].store.blob_names()
+    await world.asked("KOR", "POST", f"/items/{item}/offer", {"to": "JPN"})
+    await world.approve("KOR", item, "JPN")
+    ranges = len([s for s in world.sights if "/ciphertext/" in s.path])
+    await world.settle()
+    assert len([s for s in world.sights if "/ciphertext/" in s.path]) == 2 * ranges
+    assert world["KOR"].outgoing(item, "JPN").state == "with-hub"
+    assert world["USA"].store.blob_names() == blobs
+    assert not [key for kind, key in world["USA"].store.state.documents if kind == "receiving"]
+    await world.approve("USA", item, "JPN")
+    await world.settle()
+    assert world["KOR"].outgoing(item, "JPN").state == "delivered"
+    assert _bodies(world, "JPN", item).body == bytes(150_000)
+
+
+@in_world()
+async def test_a_draft_that_finds_the_disk_full_leaves_nothing_behind(world: World) -> None:
+    world.plan_fault = lambda party: Fault.FULL
+    with pytest.raises(Refused_) as caught:
+        await world.share("KOR", "KOR:III", "USA", body=bytes(150_000))
+    assert caught.value.status == 503
+    assert world["KOR"].store.blob_names() == []
+    assert list(world["KOR"].items()) == []
+
+
+@in_world()
+async def test_a_full_disk_takes_flash_and_receipts_and_asks_others_to_come_back(
+    world: World,
+) -> None:
+    item = await _approved(world, "USA", "KOR", topics=("cyber",), precedence="ROUTINE")
+    await world.carry("USA", "KOR")
+    world["USA"].store.release_ballast()
+    with pytest.raises(Refused_) as caught:
+        await world.share("USA", "USA:C", "KOR", topics=("cyber",))
+    assert caught.value.status == 503
+    routine = await _approved(world, "KOR", "USA", precedence="ROUTINE")
+    flash = await _approved(world, "KOR", "USA", precedence="FLASH", body=b"now")
+    await world.settle()
+    assert world["USA"].outgoing(item, "KOR").state == "delivered"
+    assert world["KOR"].outgoing(flash, "USA").state == "delivered"
+    assert world["KOR"].outgoing(routine, "USA").state == "ready"
+    await world["USA"].node.find_room()
+    await world.settle()
+    assert world["KOR"].outgoing(routine, "USA").state == "delivered"
 
 
 @in_world()

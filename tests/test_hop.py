@@ -224,4 +224,5 @@ def test_any_bytes_are_refused_or_encode_back(data: bytes) -> None:
     try:
         assert Hop.decode(data).encode() == data
     except PeerError as e:
-        assert str(e).isprintable()
+        line = str(e)
+        assert line.isprintable()

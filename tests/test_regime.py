@@ -368,7 +368,7 @@ def test_the_timeline_may_be_absent_and_nothing_is_in_force() -> None:
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("agreements/Pact.toml", '"Pact" is no id of an agreement'),
+        ("agreements/-pact.toml", '"-pact" is no id of an agreement'),
         ("agreements/a b.toml", '"a b" is no id of an agreement'),
         ("agreements/.toml", '"" is no id of an agreement'),
         ("schemes/kor.toml", '"kor" is not a party\'s code'),

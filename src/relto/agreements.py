@@ -15,7 +15,7 @@ __all__ = ["Known", "decode_agreement", "is_agreement_id"]
 FORMAT = "relto-agreement/1"
 AGREEMENT_KINDS = ("agreement", "arrangement")
 CLAUSES_MAX = 512
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _ARTICLE = re.compile(r"[^\s/](?:[^/]{0,62}[^\s/])?\Z")
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}\Z")
 

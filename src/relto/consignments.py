@@ -45,8 +45,8 @@ class Consignment:
     def holding_of_sender(self, label: Label, knows: Callable[[str], bool]) -> dict[str, Any]:
         """How the sender holds the item, as the enclosed prior releases say.
 
-        Where none is shown for a source, or only one by an agreement that we do not know, the
-        signed release's own citation stands for it.
+        Where none is shown for a source, the signed release's own citation stands for it. Where
+        only releases by agreements that we do not know are shown, no agreement of ours brought it.
         """
         sender = self.release.sender
         brought = [prior for prior in self.prior if sender in prior.path[1:]]
@@ -56,6 +56,8 @@ class Consignment:
                 continue
             shown = [p.basis[source.item] for p in brought if source.item in p.basis]
             citations = [citation for citation in shown if knows(citation)]
+            if shown and not citations:
+                continue  # it came under what we do not know: not under what we are in
             stated = citations or [self.release.basis[source.item]]
             basis[source.item] = [Citation.parse(c).as_basis() for c in dict.fromkeys(stated)]
         holding: dict[str, Any] = {"basis": basis}

@@ -251,6 +251,8 @@ def _approve(view: View, event: Approve, now: str) -> Effects:
         raise CallerError(
             "the approval is for another path, mark or citation; show and approve anew"
         )
+    if not outgoing.since <= approval.at <= now:
+        raise CallerError("the approval was not signed in this review; show and approve anew")
     # (2) The decision still says so; if it says something else, it is reviewed anew.
     label = item.label(view.engine.regime)
     proposal = propose(view, label, item, approval.to, now)

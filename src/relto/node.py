@@ -347,7 +347,7 @@ class Node:
             await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))
             await self.drop_blob(stored)
             raise
-        except CallerError:
+        except (CallerError, StoreFull):
             await self.drop_blob(stored)
             raise
         self.wake(send.peer for send in effects.send)

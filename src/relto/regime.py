@@ -163,7 +163,7 @@ def _parse_all(files: Mapping[str, bytes], problems: Problems) -> dict[str, Docu
             problems.error(
                 file,
                 1,
-                f"{quoted(agreement)} is no id of an agreement; use lower-case letters, "
+                f"{quoted(agreement)} is no id of an agreement; use letters, "
                 "digits, dots and hyphens in the file's name",
             )
         if is_known:

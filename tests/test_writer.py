@@ -1,0 +1,183 @@
+"""Group commit: a job's result is known when it is durable, and one job's fault is its own."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from relto.errors import CallerError, StoreBroken, StoreFull
+from relto.ports import Transaction
+from relto.stores import Fault, MemoryStore
+from relto.stores.writer import BATCH_MAX, QUEUE_MAX, Writer
+
+WAIT_S = 10.0
+
+
+class Bench:
+    """A writer whose commits a test can hold back, one after the other."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Semaphore(0)
+        self.at_the_gate = threading.Semaphore(0)
+        self.faults: list[Fault | None] = []
+        self.commits = 0
+        self.broken: list[BaseException] = []
+        self.store = MemoryStore(faults=self._fault, ballast_bytes=10)
+        self.writer = Writer(self.store, on_broken=self.broken.append)
+
+    def _fault(self) -> Fault | None:
+        self.commits += 1
+        self.at_the_gate.release()
+        assert self.gate.acquire(timeout=WAIT_S)
+        return self.faults.pop(0) if self.faults else None
+
+    def open(self, commits: int = 1_000) -> None:
+        self.gate.release(commits)
+
+    def wait_at_the_gate(self) -> None:
+        assert self.at_the_gate.acquire(timeout=WAIT_S)
+
+    def value(self, key: str) -> bytes | None:
+        with self.store.read() as reader:
+            return reader.meta(key)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.open()
+    made.writer.close()
+
+
+def put(key: str, value: bytes = b"1") -> Callable[[Transaction], Any]:
+    def job(tx: Transaction) -> str:
+        tx.set_meta(key, value)
+        return key
+
+    return job
+
+
+def refuse(tx: Transaction) -> None:
+    tx.set_meta("refused", b"1")
+    raise CallerError("not this")
+
+
+def test_a_result_is_known_only_when_it_is_committed(bench: Bench) -> None:
+    future = bench.writer.submit(put("a"))
+    bench.wait_at_the_gate()
+    assert not future.done()
+    assert bench.value("a") is None
+    bench.open()
+    assert future.result(WAIT_S) == "a"
+    assert bench.value("a") == b"1"
+
+
+def test_what_waits_is_committed_together_and_in_order(bench: Bench) -> None:
+    first = bench.writer.submit(put("order", b"first"))
+    bench.wait_at_the_gate()
+    others = [bench.writer.submit(put("order", b"%d" % n)) for n in range(BATCH_MAX)]
+    one_more = bench.writer.submit(put("order", b"last"))
+    bench.open()
+    assert first.result(WAIT_S)
+    assert all(f.result(WAIT_S) for f in others)
+    assert one_more.result(WAIT_S)
+    assert bench.commits == 3  # the first, a full batch, and the one that no longer fitted
+    assert bench.value("order") == b"last"
+
+
+def test_a_job_that_is_refused_is_undone_alone(bench: Bench) -> None:
+    first = bench.writer.submit(put("held back"))
+    bench.wait_at_the_gate()
+    before, bad, after = (bench.writer.submit(j) for j in (put("a"), refuse, put("b")))
+    bench.open()
+    assert first.result(WAIT_S)
+    assert (before.result(WAIT_S), after.result(WAIT_S)) == ("a", "b")
+    with pytest.raises(CallerError, match="not this"):
+        bad.result(WAIT_S)
+    assert bench.commits == 2
+    assert bench.value("refused") is None
+
+
+def test_a_full_disk_refuses_all_of_a_commit_gives_room_and_goes_on(bench: Bench) -> None:
+    bench.faults = [Fault.FULL]
+    bench.open()
+    with pytest.raises(StoreFull):
+        bench.writer.submit(put("a")).result(WAIT_S)
+    assert bench.value("a") is None
+    assert not bench.store.ballast_held
+    assert bench.writer.submit(put("a")).result(WAIT_S) == "a"
+    assert bench.broken == []
+
+
+@pytest.mark.parametrize("fault", [Fault.FAILED, Fault.PERSISTED])
+def test_after_a_failed_commit_nothing_is_written_any_more(bench: Bench, fault: Fault) -> None:
+    first = bench.writer.submit(put("first"))
+    bench.wait_at_the_gate()
+    bench.faults = [None, fault]
+    failed = [bench.writer.submit(put(key)) for key in ("a", "b")]
+    bench.open()
+    assert first.result(WAIT_S)
+    for future in failed:
+        with pytest.raises(StoreBroken):
+            future.result(WAIT_S)
+    with pytest.raises(StoreBroken):
+        bench.writer.submit(put("c")).result(WAIT_S)
+    assert [type(e) for e in bench.broken] == [StoreBroken]
+    assert bench.commits == 2
+
+
+def test_a_fault_of_our_own_in_a_job_ends_the_process_too(bench: Bench) -> None:
+    def job(tx: Transaction) -> None:
+        raise ZeroDivisionError
+
+    bench.open()
+    with pytest.raises(ZeroDivisionError):
+        bench.writer.submit(job).result(WAIT_S)
+    assert [type(e) for e in bench.broken] == [ZeroDivisionError]
+    with pytest.raises(StoreBroken):
+        bench.writer.submit(put("a")).result(WAIT_S)
+
+
+def test_past_the_queues_limit_the_asker_is_told_to_come_back(bench: Bench) -> None:
+    first = bench.writer.submit(put("first"))
+    bench.wait_at_the_gate()
+    waiting = [bench.writer.submit(put("x")) for _ in range(QUEUE_MAX)]
+    assert not any(f.done() for f in waiting)
+    with pytest.raises(StoreFull, match="too much"):
+        bench.writer.submit(put("one more")).result(WAIT_S)
+    bench.open()
+    assert first.result(WAIT_S)
+    assert all(f.result(WAIT_S) == "x" for f in waiting)
+    assert bench.value("one more") is None
+
+
+def test_who_gives_up_before_the_commit_has_changed_nothing(bench: Bench) -> None:
+    first = bench.writer.submit(put("first"))
+    bench.wait_at_the_gate()
+    given_up, kept = bench.writer.submit(put("a")), bench.writer.submit(put("b"))
+    assert given_up.cancel()
+    bench.open()
+    assert first.result(WAIT_S)
+    assert kept.result(WAIT_S) == "b"
+    assert bench.value("a") is None
+
+
+def test_who_gives_up_during_the_commit_has_its_job_done_all_the_same(bench: Bench) -> None:
+    future = bench.writer.submit(put("a"))
+    bench.wait_at_the_gate()
+    assert not future.cancel()
+    bench.open()
+    assert future.result(WAIT_S) == "a"
+
+
+def test_closing_finishes_what_waits() -> None:
+    bench = Bench()
+    first = bench.writer.submit(put("first"))
+    bench.wait_at_the_gate()
+    waiting = [bench.writer.submit(put(f"k{n}")) for n in range(300)]
+    bench.open()
+    bench.writer.close()
+    assert first.done()
+    assert [f.result(0) for f in waiting] == [f"k{n}" for n in range(300)]
