@@ -92,6 +92,33 @@ BUGS: dict[str, Bug] = {
         saying(exchange._approve, "if proposal != outgoing.proposal:", "if False:"),
         test_exchange.test_a_proposal_that_changed_is_reviewed_anew,
     ),
+    "an approval of an earlier review counts": Bug(
+        saying(exchange._approve, "if not outgoing.since <= approval.at <= now:", "if False:"),
+        _case(
+            test_exchange.test_an_approval_is_signed_between_the_proposal_and_now,
+            "2015-01-04T23:59:59Z",
+            test_exchange.OURS,
+        ),
+    ),
+    "what came under another agreement goes on under this one": Bug(
+        saying(
+            consignments.Consignment.holding_of_sender, "if shown and not citations:", "if False:"
+        ),
+        test_consignments.test_what_was_given_under_another_agreement_does_not_go_on_under_this_one,
+    ),
+    "who leaves a digest out is not compared": Bug(
+        saying(
+            exchange._check_again,
+            "if release.agreements.keys() != "
+            "{Citation.parse(c).agreement for c in release.basis.values()}:",
+            "if False:",
+        ),
+        _case(test_consignments.test_a_hub_that_lies_is_caught, "no version of the agreement"),
+    ),
+    "two lanes carry one row": Bug(
+        saying(courier.Courier._lane, "self._carrying.add(row.number)", "pass"),
+        test_exchange.test_one_row_is_in_one_lanes_hands_at_a_time,
+    ),
     "the same officer counts twice": Bug(
         saying(exchange._approve, "if event.officer.name in", "if None in"),
         test_exchange.test_a_release_takes_two_different_officers_where_two_are_asked_for,

@@ -42,7 +42,7 @@ from steps import (
     sender_states,
     view,
 )
-from world import OFFICERS, World, in_world, keys_of, person
+from world import OFFICERS, Weather, World, in_world, keys_of, person
 from world import Refusal as Refused_
 
 OURS = "our fault"
@@ -1113,6 +1113,45 @@ async def test_only_the_nodes_of_peers_are_peers(world: World) -> None:
             world.is_peer("USA", certificate)
     with pytest.raises(PeerError):
         world.is_peer("KOR", keys_of("JPN").tls)
+
+
+# The courier
+
+
+@in_world(lanes=True)
+async def test_one_row_is_in_one_lanes_hands_at_a_time(world: World) -> None:
+    """Both lanes carry FLASH; one that gives up must not end the lease of the other."""
+    world.weather = Weather(request_lost=1.0)
+    await _approved(world, "KOR", "USA", precedence="FLASH")
+    await asyncio.sleep(1)
+    assert [s.path for s in world.sights if s.sender == "KOR"] == ["/relto/v1/node-key/USA"]
+
+
+@in_world()
+async def test_a_hold_does_not_end_the_lease_of_what_is_leaving(world: World) -> None:
+    await _approved(world, "KOR", "USA")
+    [row] = world["KOR"].outbox()
+    until_ms = world["KOR"].clock.monotonic_ms() + 5_000
+    await world["KOR"].node.submit(lambda tx: tx.outbox_lease(row.number, until_ms))
+    await world.hold("KOR", "USA", on=True)
+    assert [r.lease_until_ms for r in world["KOR"].outbox()] == [until_ms]
+
+
+@in_world("carried", lanes=True)
+async def test_flash_goes_before_what_waited_longer(world: World) -> None:
+    world.cut.add(frozenset(("KOR", "USA")))
+    for precedence in ("ROUTINE", "PRIORITY", "FLASH", "IMMEDIATE"):
+        await world.share(
+            "KOR", "KOR:III", "JPN", topics=("passed",), precedence=precedence,
+            title=precedence, body=precedence.encode(),
+        )  # fmt: skip
+    await asyncio.sleep(60)
+    world.cut.clear()
+    await asyncio.sleep(60)
+    arrived = [e["item"] for e in world["USA"].journal("held")]
+    assert [world["USA"].item(i).precedence for i in arrived] == [
+        "FLASH", "IMMEDIATE", "PRIORITY", "ROUTINE",
+    ]  # fmt: skip
 
 
 # Contents that follow in ranges

@@ -124,10 +124,10 @@ class Nodes(Coalition):
         assert response.status == 200, response.body
         return response.body
 
-    def is_quiet(self) -> bool:
-        """Whether no node that runs owes another anything."""
-        return all(
-            peer["waiting"] == 0
+    def owed(self) -> int:
+        """How many messages the nodes that run owe each other."""
+        return sum(
+            peer["waiting"]
             for party in self.processes
             for peer in self.at(party, "node", "status", "--json").json["peers"]
         )

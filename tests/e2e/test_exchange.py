@@ -232,6 +232,7 @@ def test_killed_at_any_moment_nodes_lose_nothing_and_repeat_nothing(carried: Nod
     victims = [party for party in PARTIES for _ in range(KILLS_EACH)]
     dice.shuffle(victims)
     contents: dict[str, tuple[str, str, bytes]] = {}
+    owed_before = carried.owed()  # what a forger in another test has stranded stays owed
     for round_, victim in enumerate(victims):
         maker, to = dice.choice([("KOR", "JPN"), ("JPN", "KOR")])
         topic = dice.choice(["passed", "automatic"])
@@ -242,7 +243,7 @@ def test_killed_at_any_moment_nodes_lose_nothing_and_repeat_nothing(carried: Nod
         carried.start(victim)
     for item, (maker, to, _) in contents.items():
         deliver_all(carried, maker, to, [item])
-    until(carried.is_quiet, "that nobody owes anything")
+    until(lambda: carried.owed() <= owed_before, "that nobody owes anything of ours")
     for party in PARTIES:
         entries = carried.journal(party)
         ends = [(e["event"], e["item"]) for e in entries if e["event"] in ("held", "delivered")]

@@ -153,7 +153,7 @@ def send(nodes: Nodes) -> list[Item]:
     for item in items:
         until(lambda item=item: nodes.way(item.maker, item.id, item.to)["state"] == "delivered",  # type: ignore[misc]
               item.topic)  # fmt: skip
-    until(nodes.is_quiet, "that nobody owes anything")
+    until(lambda: nodes.owed() == 0, "that nobody owes anything")
     return items
 
 
