@@ -281,6 +281,19 @@ def test_a_hold_on_any_party_of_the_path_blocks_the_dispatch(
     assert outcome("KOR", sender_states()["ready"], event, held_to=held_to) == expected
 
 
+def test_fewer_approvals_than_the_regime_asks_for_now_block_the_dispatch() -> None:
+    item = sender_states()["ready"]
+    assert item is not None
+    [outgoing] = item.outgoing
+    assert len(outgoing.approvals) == 1
+    short = replace(item, outgoing=(replace(outgoing, approvals=()),))
+    effects = step(view("KOR", short), sender_events()["dispatch"], LATER)
+    assert effects.item is not None
+    assert [(o.state, o.codes) for o in effects.item.outgoing] == [
+        ("blocked", ("approval-missing",))
+    ]
+
+
 @pytest.mark.parametrize("state", ["ready", "sent", "with-hub"])
 def test_a_decision_that_no_longer_holds_blocks_the_dispatch_and_later_unblocks_it(
     state: str,

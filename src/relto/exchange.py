@@ -655,6 +655,8 @@ def _dispatch(view: View, event: Dispatch, now: str) -> Effects:
     state = "blocked"
     if isinstance(decision, Deny):
         codes = tuple(dict.fromkeys(r.code for r in decision.reasons))
+    elif len(outgoing.approvals) < Proposal.of(decision, label, view.party).officers:
+        codes = ("approval-missing",)  # the regime asks for more officers than it did
     elif decision.legs == proposal.legs:
         state, codes = ("ready" if outgoing.state == "blocked" else outgoing.state), ()
     if set(proposal.path[1:]) & view.held_to:
