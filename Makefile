@@ -24,7 +24,7 @@ $(STAMP): requirements/dev.txt requirements/fuzz.txt pyproject.toml
 check: $(STAMP)  ## format, lint and type checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy src tests
+	$(BIN)/mypy src tests bench
 
 fix: $(STAMP)  ## format and repair what ruff can repair
 	$(BIN)/ruff format .
@@ -36,8 +36,8 @@ test: $(STAMP)  ## run every test
 demo: $(STAMP)  ## three nodes on loopback play December 2014
 	$(BIN)/python -m relto.apps.demo
 
-bench: $(STAMP)  ## measure decisions beside the plain reference
-	$(BIN)/python bench/decide.py
+bench: $(STAMP)  ## measure everything (PART=name: one part; JSON=file: figures for programs)
+	@$(BIN)/python -m bench $(if $(PART),--part $(PART)) $(if $(JSON),--json $(JSON))
 
 docs: $(STAMP)  ## check that every documented command and link is true
 	$(BIN)/pytest -q tests/test_docs.py

@@ -1,30 +1,30 @@
-"""Decisions a second: the compiled engine beside the plain reference, and through the command line.
+"""Decisions a second on regimes/tisa: in process, through the command line, by the plain reference.
 
 Absolute times mean little on a shared machine: the reference, answering the same questions in the
-same run, is what to compare with. `python bench/decide.py [--questions N]`.
+same run, is what to compare with.
 """
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from bench.rates import drain, rate
+from relto.answers import answer_line
+from relto.apps.cli.regime import regime_at
+from relto.decisions import Engine
+from relto.questions import decode_question
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from reference import Reference  # noqa: E402  # it lies with the tests
-from relto.answers import answer_line  # noqa: E402
-from relto.apps.cli.regime import regime_at  # noqa: E402
-from relto.decisions import Engine  # noqa: E402
-from relto.questions import decode_question  # noqa: E402
 
 REGIME = ROOT / "regimes" / "tisa"
+QUESTIONS = 60_000
 
 
 def questions(count: int) -> list[dict[str, Any]]:
@@ -52,31 +52,14 @@ def questions(count: int) -> list[dict[str, Any]]:
     return [{"id": f"q{i}", **kinds[i % len(kinds)]} for i in range(count)]
 
 
-def rate(count: int, work: Callable[[], object]) -> float:
-    """The best of three runs, in questions a second."""
-    best = 0.0
-    for _ in range(3):
-        start = time.perf_counter()
-        work()
-        best = max(best, count / (time.perf_counter() - start))
-    return best
-
-
-def drain(values: Iterable[object]) -> None:
-    for _ in values:
-        pass
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--questions", type=int, default=60_000)
-    count = parser.parse_args().questions
+def run() -> dict[str, float]:
+    """Questions a second, by who answers."""
     regime = regime_at(str(REGIME))
     engine = Engine(regime)
-    asked = questions(count)
+    asked = questions(QUESTIONS)
     lines = [json.dumps(question).encode() for question in asked]
     decoded = [decode_question(question, regime) for question in asked]
-    few = asked[: max(1, count // 50)]
+    few = asked[: QUESTIONS // 50]
     plain = Reference(
         {
             "schemes": _folder("schemes"),
@@ -85,18 +68,22 @@ def main() -> int:
             "timeline": _toml(REGIME / "timeline.toml"),
         }
     )
-    rates = {
-        "engine, decoded questions": rate(count, lambda: drain(map(engine.decide, decoded))),
+    return {
+        "engine, decoded questions": rate(QUESTIONS, lambda: drain(map(engine.decide, decoded))),
         "engine, JSON lines in memory": rate(
-            count, lambda: drain(answer_line(engine, line) for line in lines)
+            QUESTIONS, lambda: drain(answer_line(engine, line) for line in lines)
         ),
-        "relto decide --batch, whole process": rate(count, lambda: batch(lines)),
+        "relto decide --batch, whole process": rate(QUESTIONS, lambda: batch(lines)),
         "plain reference": rate(len(few), lambda: drain(map(plain.answer, few))),
     }
-    print(f"{count} questions, regimes/tisa, one process, best of three")
+
+
+def table(rates: dict[str, float]) -> str:
+    lines = [f"{QUESTIONS:,} questions, regimes/tisa, one process, best of three"]
     for name, value in rates.items():
-        print(f"  {name:<38}{value:>12,.0f} a second{value / rates['plain reference']:>9.1f} ×")
-    return 0
+        times = value / rates["plain reference"]
+        lines.append(f"  {name:<38}{value:>12,.0f} a second{times:>9.1f} ×")
+    return "\n".join(lines)
 
 
 def batch(lines: list[bytes]) -> None:
@@ -115,7 +102,3 @@ def _toml(file: Path) -> dict[str, Any]:
 
 def _folder(name: str) -> dict[str, Any]:
     return {file.stem: _toml(file) for file in sorted((REGIME / name).glob("*.toml"))}
-
-
-if __name__ == "__main__":
-    sys.exit(main())
