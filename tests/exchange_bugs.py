@@ -182,8 +182,8 @@ BUGS: dict[str, Bug] = {
     "the manifest's signature is not checked": Bug(
         saying(
             trust.Trust.verify,
-            "dsse.verify(envelope, certificate.public_key(), payload_type=kind.type())",
-            'kind.NAME == "manifest" or dsse.verify('
+            "self.verifies(envelope, certificate.public_key(), payload_type=kind.type())",
+            'kind.NAME == "manifest" or self.verifies('
             "envelope, certificate.public_key(), payload_type=kind.type())",
         ),
         _case(

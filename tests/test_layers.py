@@ -19,7 +19,7 @@ LAYERS: dict[str, str] = {
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
     "links.http links.server links.streams links.tls stores stores.files stores.folder "
     "stores.fuse stores.limits stores.memory stores.rows stores.snapshots stores.sqlite "
-    "stores.writer",
+    "stores.writer system",
     "node": "counter courier node peering serving showing",
     "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.decide apps.cli.items apps.cli.keys "
     "apps.cli.node apps.cli.regime apps.clock apps.demo apps.demo.__main__ apps.demo.coalition",

@@ -14,13 +14,12 @@ import selectors
 import tomllib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
-from unittest.mock import patch
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -39,7 +38,7 @@ from relto.instants import moment
 from relto.items import Item, Outgoing
 from relto.keys import FileSigner, fingerprint, issue, make_ca
 from relto.links import LinkError, PeerCredentials, Request, Response
-from relto.node import Clock, Node, NodeSecrets
+from relto.node import Node, NodeSecrets
 from relto.peering import Peering, peer_of
 from relto.ports import OutboxRow, Store, Transaction
 from relto.records import Approval, Hold, Manifest, NodeKey, Record, decode_record
@@ -49,6 +48,7 @@ from relto.stores import MemoryStore
 from relto.stores.folder import read_folder
 from relto.stores.memory import Fault, State
 from relto.stores.writer import BATCH_MAX, Job, Writer
+from relto.system import Surroundings, SystemClock
 from relto.trust import Trust
 
 ROOT = Path(__file__).parent.parent
@@ -193,7 +193,7 @@ class _Jumping(selectors.SelectSelector):
         return super().select(0)
 
 
-class VirtualClock(Clock):
+class VirtualClock(SystemClock):
     """The clock of a node in a world: virtual time, and what the node's clock is wrong by."""
 
     def __init__(self, loop: VirtualLoop, *, wrong_by_s: float = 0.0) -> None:
@@ -201,14 +201,13 @@ class VirtualClock(Clock):
         self._loop = loop
         self.wrong_by_s = wrong_by_s
 
+    def system_now(self) -> datetime:
+        return moment(START) + timedelta(seconds=self._loop.time())
+
     def now(self) -> datetime:
-        passed = timedelta(seconds=self._loop.time() + self.offset_s + self.wrong_by_s)
-        return moment(START) + passed
+        return self.system_now() + timedelta(seconds=self.offset_s + self.wrong_by_s)
 
-    def set(self, at: datetime) -> None:
-        self.offset_s = (at - moment(START)).total_seconds() - self._loop.time()
-
-    def monotonic_ms(self) -> int:  # type: ignore[override]  # of this loop, not of the process
+    def monotonic_ms(self) -> int:
         return int(self._loop.time() * 1000)
 
 
@@ -286,7 +285,7 @@ class Sight:
     hop: Hop | None
 
 
-class WorldClient:
+class WorldLink:
     """`relto.links.Client`, but the other node is called, in this thread, through the weather."""
 
     def __init__(self, world: "World", sender: str, receiver: str) -> None:
@@ -377,12 +376,12 @@ class Place:
         engine = engine_of(self.world.regime, self.party)
         trust = Trust.under(engine.regime, cas, exercise=True)
         secrets_ = NodeSecrets(keys.node.signer, keys.node.certificate, keys.storage_key)
-        self.node = Node(self.config, self.store, engine, trust, secrets_, self.clock)
-        self.node.writer.close()  # its thread has done nothing yet
-        self.node.writer = self.writer = SteppedWriter(self, self.store)
+        self.writer = SteppedWriter(self, self.store)
+        around = Surroundings(self.clock, on_broken=_end)
+        self.node = Node(self.config, self.store, self.writer, engine, trust, secrets_, around)
         self.is_up = True
         self.couriers = {
-            p: Courier(self.node, peer, WorldClient(self.world, self.party, p))  # type: ignore[arg-type]  # the same interface
+            p: Courier(self.node, peer, WorldLink(self.world, self.party, p))
             for p, peer in self.config.peers.items()
             if peer.is_connected
         }
@@ -521,8 +520,7 @@ class World:
         return self.places[party]
 
     def run(self, what: Coroutine[Any, Any, T]) -> T:
-        with ends_no_process():
-            result = self.loop.run_until_complete(what)
+        result = self.loop.run_until_complete(what)
         self.raise_faults()
         return result
 
@@ -571,7 +569,7 @@ class World:
         for watcher in self.watchers:
             watcher(place, before)
 
-    def sent(self, client: WorldClient, request: Request) -> Request:
+    def sent(self, client: WorldLink, request: Request) -> Request:
         """A request on the wire: listened to, and altered if somebody there lies."""
         hop = None
         pair = (client.sender, client.receiver)
@@ -587,7 +585,7 @@ class World:
         changed = alter(hop)
         return request if changed is None else replace(request, body=self.sealed(*pair, changed))
 
-    def answered(self, client: WorldClient, request: Request, response: Response) -> Response:
+    def answered(self, client: WorldLink, request: Request, response: Response) -> Response:
         if response.status == 400:
             self.refusals.add(response.body)
         self.sights.append(Sight(client.receiver, client.sender, "answer", response.body, None))
@@ -773,12 +771,8 @@ def _make_due(number: int, tx: Transaction) -> None:
 
 
 def _end(error: BaseException) -> None:
-    raise asyncio.CancelledError
-
-
-def ends_no_process() -> AbstractContextManager[object]:
     """A courier that finds its store broken ends the process: here, only its own lane."""
-    return patch("relto.courier.end_process", _end)
+    raise asyncio.CancelledError
 
 
 def in_world(

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
@@ -26,6 +27,7 @@ __all__ = [
     "ALGORITHM",
     "LEAF_ROLES",
     "LIFE",
+    "REMEMBERED",
     "Identity",
     "algorithm_of",
     "decode_certificate",
@@ -56,6 +58,7 @@ ALGORITHM = {
 LEAF_ROLES = ("node", "officer", "signing", "tls")
 
 DER_BYTES_MAX = 8 * 1024  # a certificate of ours has about 500
+REMEMBERED = 1024  # certificates whose checks are remembered: all but their time never changes
 _NAME = r"(?=.{1,32}\Z)[a-z0-9]+(?:[._-][a-z0-9]+)*"  # it is a file name too, never `..`
 _URI = re.compile(
     rf"(?P<scheme>relto|relto-exercise)://(?P<party>{PARTY_PATTERN})/"
@@ -209,7 +212,17 @@ def verify_leaf(leaf: bytes, *, ca: bytes, party: str, role: str, at: datetime) 
     if role not in LEAF_ROLES:
         raise CallerError(f"unknown role {_quoted(role)}; roles: {', '.join(LEAF_ROLES)}")
     # (1) The CA is a CA, is this party's, signed itself and is valid at that time.
-    issuer = verify_ca(ca, party=party, at=at)
+    verify_ca(ca, party=party, at=at)
+    certificate = _vouched(leaf, ca, party, role)
+    # (8) It is valid at that time.
+    _check_time(certificate, at, f"certificate {_quoted(_common_name(certificate))}")
+    return certificate
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _vouched(leaf: bytes, ca: bytes, party: str, role: str) -> x509.Certificate:
+    """Steps (2) to (7) of `verify_leaf`, which no time changes. What is refused is not kept."""
+    issuer = decode_certificate(ca)
     # (2) Its bytes are a certificate, with no critical extension that goes unchecked here.
     certificate = decode_certificate(leaf)
     what = f"certificate {_quoted(_common_name(certificate))}"
@@ -235,8 +248,6 @@ def verify_leaf(leaf: bytes, *, ca: bytes, party: str, role: str, at: datetime) 
         )
     # (7) Its key is of the kind that the role takes, and may be used for it and nothing else.
     _check_key(certificate, role, what)
-    # (8) It is valid at that time.
-    _check_time(certificate, at, what)
     return certificate
 
 
@@ -250,9 +261,17 @@ def verify_ca(ca: bytes, *, party: str, at: datetime) -> x509.Certificate:
         PeerError: it does not hold; the text says why.
         CallerError: `party` or `at` is malformed.
     """
-    wanted = Identity(party, "ca", None, exercise=False)
     if at.utcoffset() is None:
         raise CallerError(f'instant "{at}": has no time zone')
+    certificate = _sound_ca(ca, party)
+    _check_time(certificate, at, f"CA {_quoted(_common_name(certificate))}")
+    return certificate
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _sound_ca(ca: bytes, party: str) -> x509.Certificate:
+    """All of `verify_ca` but the time. What is refused is not kept."""
+    wanted = Identity(party, "ca", None, exercise=False)
     certificate = decode_certificate(ca)
     what = f"CA {_quoted(_common_name(certificate))}"
     _check_critical(certificate, what)
@@ -272,10 +291,10 @@ def verify_ca(ca: bytes, *, party: str, at: datetime) -> x509.Certificate:
     if algorithm_of(certificate.public_key()) != ALGORITHM["ca"]:
         raise PeerError(f"{what}: key is not {ALGORITHM['ca']}")
     _check_signed(certificate, certificate, what, "itself")
-    _check_time(certificate, at, what)
     return certificate
 
 
+@lru_cache(maxsize=REMEMBERED)
 def decode_certificate(der: bytes) -> x509.Certificate:
     """The certificate in `der`, with every part of it readable. Nothing is verified yet.
 

@@ -20,9 +20,9 @@ from relto.events import Dispatch, Taken
 from relto.hop import INLINE_BYTES_MAX, Hop, seal_hop, seal_key
 from relto.instants import moment
 from relto.items import Item, Outgoing
-from relto.links import Client, LinkError, Response
-from relto.node import Node, end_process
-from relto.ports import OutboxRow, Transaction
+from relto.links import LinkError
+from relto.node import Node
+from relto.ports import Answer, Link, OutboxRow, Transaction
 from relto.records import NodeKey, decode_record
 from relto.seal import HpkePublicKey
 
@@ -48,12 +48,12 @@ NODE_KEY_BYTES_MAX = 64 * 1024
 
 
 class Courier:
-    """Carries one peer's messages. `client` is connected to that peer's node alone."""
+    """Carries one peer's messages over the link to that peer's node."""
 
-    def __init__(self, node: Node, peer: Peer, client: Client) -> None:
+    def __init__(self, node: Node, peer: Peer, link: Link) -> None:
         self.node = node
         self.peer = peer.party
-        self.client = client
+        self.link = link
         self.link_error = ""  # why the peer could not be reached last, for people to see
         self._calls_failed = 0  # since it could not be reached
         self._awake = [asyncio.Event() for _ in LANES]
@@ -70,7 +70,7 @@ class Courier:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.client.close()
+        await self.link.close()
 
     def forget_keys(self) -> None:
         """Ask for the peers' keys anew: after the clock was set."""
@@ -106,7 +106,7 @@ class Courier:
                     finally:
                         self._carrying.discard(row.number)
             except StoreBroken as e:
-                end_process(e)
+                self.node.on_broken(e)
             except Exception as e:  # whatever one row does, the lane goes on to the others
                 level = logging.WARNING if isinstance(e, ReltoError) else logging.ERROR
                 log.log(level, "carrying to %s: %s: %s", self.peer, type(e).__name__, e)
@@ -245,7 +245,7 @@ class Courier:
         if have < 0:
             await self._later(row, _words(response))
 
-    def _have(self, response: Response, size: int) -> int:
+    def _have(self, response: Answer, size: int) -> int:
         """How many bytes of the ciphertext the peer has, by its answer; -1 if it refused."""
         if response.status != 200:
             return -1
@@ -254,7 +254,7 @@ class Courier:
             raise PeerError(f"{self.peer} says that it has {have!r} of {size} bytes")
         return have
 
-    async def _send_range(self, item: Item, offset: int, release: str, lease: int) -> Response:
+    async def _send_range(self, item: Item, offset: int, release: str, lease: int) -> Answer:
         """One range of a large ciphertext, under this lease; then whatever is most urgent."""
         size = min(RANGE_BYTES, item.manifest.ciphertext_bytes - offset)
         data = await asyncio.to_thread(lambda: self.node.store.blob_read(item.stored, offset, size))
@@ -289,7 +289,7 @@ class Courier:
 
     # the wire
 
-    async def _post(self, hop: Hop, lease: int) -> Response:
+    async def _post(self, hop: Hop, lease: int) -> Answer:
         """Seal and post a hop message under a lease. Raises LinkError."""
         for fresh in (False, True):
             key = await self._key_of(self.peer, fresh=fresh)
@@ -301,7 +301,7 @@ class Courier:
 
     async def _ask(
         self, method: str, target: str, body: bytes = b"", *, query: str = "", lease: int = 0
-    ) -> Response:
+    ) -> Answer:
         """One request to the peer. With a lease, bytes leave only while it lives."""
         wait_ms = LEASE_MS
         if lease:
@@ -309,7 +309,7 @@ class Courier:
             if wait_ms <= 0:
                 raise LinkError("the lease ran out before the bytes could leave")
         try:
-            return await self.client.request(
+            return await self.link.request(
                 method, target, body, timeout_s=wait_ms / 1000, query=query
             )
         except LinkError as e:
@@ -332,7 +332,7 @@ class Courier:
         )
         if record.party != party or moment(record.expires) <= now:
             raise PeerError(f"the key of {party} at {self.peer} has expired")
-        key = HpkePublicKey(bytes.fromhex(record.key))
+        key = HpkePublicKey(bytes.fromhex(record.key), self.node.suite)
         self._peer_keys[party] = key
         return key
 
@@ -393,12 +393,12 @@ def _outgoing(item: Item, release: str) -> Outgoing:
     )
 
 
-def _words(response: Response) -> str:
+def _words(response: Answer) -> str:
     later = "; it takes it later" if response.status == 503 else "; it refused the message"
     return f"answered {response.status}{later}"
 
 
-def _answer(response: Response) -> Mapping[str, Any]:
+def _answer(response: Answer) -> Mapping[str, Any]:
     try:
         value = json.loads(response.body)
     except ValueError:

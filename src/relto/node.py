@@ -8,13 +8,10 @@ through `relto.courier`.
 import asyncio
 import hashlib
 import logging
-import os
-import secrets
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from relto import canonical, seal, streams
@@ -29,13 +26,14 @@ from relto.hop import INLINE_BYTES_MAX
 from relto.instants import instant, moment
 from relto.items import Item
 from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes, pad, unpad
-from relto.ports import Reader, Signer, Store, Transaction
+from relto.ports import SALT_BYTES, Reader, Signer, Store, Transaction
 from relto.records import PRECEDENCES, Hold, Manifest, NodeKey, decode_record, digest_of
 from relto.seal import HpkePrivateKey
-from relto.stores.writer import Writer
+from relto.stores.writer import Commits
+from relto.system import Surroundings
 from relto.trust import Certificates, Trust
 
-__all__ = ["Clock", "Node", "NodeSecrets", "end_process"]
+__all__ = ["Node", "NodeSecrets"]
 
 log = logging.getLogger("relto.node")
 
@@ -45,33 +43,6 @@ RECORD_BYTES_MAX = 256 * 1024
 FRAME_BYTES = 12  # the two lengths before a payload's header and its padding
 BLOB_PART_BYTES = 1024 * 1024
 LISTING_MAX = 500
-_EXIT_STORE_BROKEN = 70  # EX_SOFTWARE: what a supervisor restarts
-
-
-class Clock:
-    """The node's time. Only a node with EXERCISE certificates may be given another."""
-
-    def __init__(self, *, exercise: bool) -> None:
-        self.exercise = exercise
-        self.offset_s = 0.0
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self.offset_s)
-
-    def instant(self) -> str:
-        """The present whole second: the past one, so that what is made now is not in the future."""
-        return instant(self.now().replace(microsecond=0))
-
-    def set(self, at: datetime) -> None:
-        """Raises CallerError on a real node."""
-        if not self.exercise:
-            raise CallerError("only a node with EXERCISE certificates may be given another clock")
-        self.offset_s = (at - datetime.now(UTC)).total_seconds()
-
-    @staticmethod
-    def monotonic_ms() -> int:
-        """For leases and time-outs, which no clock that people set may move."""
-        return time.monotonic_ns() // 1_000_000
 
 
 @dataclass(frozen=True)
@@ -93,10 +64,11 @@ class Node:
         self,
         config: Config,
         store: Store,
+        writer: Commits,
         engine: Engine,
         trust: Trust,
         keys: NodeSecrets,
-        clock: Clock,
+        around: Surroundings,
     ) -> None:
         self.config = config
         self.party = config.party
@@ -104,12 +76,15 @@ class Node:
         self.engine = engine
         self.trust = trust
         self.secrets = keys
-        self.clock = clock
+        self.clock = around.clock
+        self.random_bytes = around.random_bytes
+        self.suite = around.suite
+        self.on_broken = around.on_broken
+        self.writer = writer
         self.wakers: dict[str, Callable[[], None]] = {}  # by peer: its outbox has something
-        if clock.exercise:
+        if self.clock.exercise:
             with store.read() as reader:
-                clock.offset_s = float(reader.meta("clock-offset-s") or 0)
-        self.writer = Writer(store, on_broken=end_process)
+                self.clock.offset_s = float(reader.meta("clock-offset-s") or 0)
         digest = engine.regime.digest
         log.info("node of %s decides by regime %s", self.party, digest)
 
@@ -177,7 +152,8 @@ class Node:
 
     def journal(self, tx: Transaction, entry: dict[str, Any], now: str) -> None:
         """One entry of what this node decided or did: ids and codes, never content."""
-        tx.journal_append(canonical.encode({"at": now, **entry}), secrets.token_bytes(32))
+        salt = self.random_bytes("journal", SALT_BYTES)
+        tx.journal_append(canonical.encode({"at": now, **entry}), salt)
 
     def _journal_refused(self, tx: Transaction, item: str, event: Event, refused: Refused) -> None:
         for denied in refused.refusals:
@@ -245,8 +221,8 @@ class Node:
                 newest = max(newest, row.rank)
             if newest and moment(newest) > now + HPKE_RENEW_BEFORE:
                 return
-            seed = secrets.token_bytes(seal.SEED_BYTES)
-            public = HpkePrivateKey(seed).public_key
+            seed = self.random_bytes("hpke-key", seal.SEED_BYTES)
+            public = HpkePrivateKey(seed, self.suite).public_key
             at = self.clock.instant()
             expires = instant(now.replace(microsecond=0) + HPKE_LIFE)
             record = NodeKey(self.party, public.raw.hex(), self._use_seq(tx, 1), at, expires)
@@ -264,7 +240,7 @@ class Node:
             wrapped = reader.get("hpke-key", key_id)
         if wrapped is None:
             return None
-        return HpkePrivateKey(self.unwrap(wrapped, f"hpke-key/{key_id}"))
+        return HpkePrivateKey(self.unwrap(wrapped, f"hpke-key/{key_id}"), self.suite)
 
     def node_key(self) -> Envelope:
         """Our signed announcement of the present HPKE key."""
@@ -276,7 +252,7 @@ class Node:
 
     def wrap(self, plaintext: bytes, what: str) -> bytes:
         """Sealed under the storage key; `what` binds it to its place."""
-        nonce = secrets.token_bytes(seal.WRAP_NONCE_BYTES)
+        nonce = self.random_bytes(what, seal.WRAP_NONCE_BYTES)
         return seal.wrap(self.secrets.storage_key, nonce, plaintext, what.encode())
 
     def unwrap(self, wrapped: bytes, what: str) -> bytes:
@@ -319,7 +295,7 @@ class Node:
                 f"{self.config.payload_bytes_max} (limits.payload_bytes_max)"
             )
         self.require_room(precedence)
-        key = secrets.token_bytes(streams.KEY_BYTES)
+        key = self.random_bytes("payload-key", streams.KEY_BYTES)
         ciphertext = await asyncio.to_thread(lambda: streams.encrypt(key, pad(payload.encode())))
         manifest = Manifest(
             label,
@@ -485,12 +461,6 @@ def _ciphertext_bytes_max(payload_bytes_max: int) -> int:
     """The largest ciphertext of a payload within the limit: with its header, padded, with tags."""
     plaintext = payload_bytes_max + HEADER_BYTES_MAX + FRAME_BYTES
     return streams.ciphertext_size_bytes(bucket_size_bytes(plaintext))
-
-
-def end_process(error: BaseException) -> None:
-    """A store that failed is not trusted again: what the last commit did is unknown (rule 8)."""
-    log.critical("the store failed, the node ends: %s", error)
-    os._exit(_EXIT_STORE_BROKEN)
 
 
 def _owed(peer: str, result: Envelope) -> str:

@@ -10,7 +10,7 @@ import hmac
 import logging
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -25,7 +25,7 @@ from relto.hop import SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
 from relto.links import LinkError, Request, Response
 from relto.marks import PARTY_PATTERN
 from relto.node import BLOB_PART_BYTES, Node
-from relto.ports import Transaction
+from relto.ports import Answer, Transaction
 from relto.records import Receipt, Refusal, decode_record
 from relto.trust import Certificates
 
@@ -76,7 +76,7 @@ class Peering:
         peer = "somebody"
         try:
             assert isinstance(request.peer, bytes)  # noqa: S101  # a TLS link has no other
-            peer = peer_of(self.node, request.peer, datetime.now(UTC))  # noqa: TID251
+            peer = peer_of(self.node, request.peer, self.node.clock.system_now())
             return await self._route(peer, request)
         except StaleKey:
             return _answer(409, status="stale-key")
@@ -109,7 +109,7 @@ class Peering:
         if courier is None:
             raise PeerError("no key of that party here")
         try:
-            response: Response = await courier.client.request(
+            response: Answer = await courier.link.request(
                 "GET", f"/relto/v1/node-key/{party}", timeout_s=3.0
             )
         except LinkError as e:  # to whoever asks it is as if there were no such party

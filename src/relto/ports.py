@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from relto.errors import ReltoError
 
@@ -19,8 +20,13 @@ __all__ = [
     "NAME_CHARS_MAX",
     "ROWS_MAX",
     "SALT_BYTES",
+    "Answer",
+    "Clock",
+    "Hpke",
     "JournalRow",
+    "Link",
     "OutboxRow",
+    "Randomness",
     "Reader",
     "Row",
     "Signer",
@@ -59,6 +65,80 @@ class Signer(Protocol):
     def keyid(self) -> str: ...
 
     def sign(self, data: bytes) -> bytes: ...
+
+
+class Hpke(Protocol):
+    """Single-shot HPKE in base mode (RFC 9180 §6.1) with a suite's own key objects.
+
+    Obligations:
+    * `encrypt` draws a new ephemeral key for every call; it never gives the same bytes twice.
+    * `decrypt` raises `cryptography.exceptions.InvalidTag` or `ValueError` unless exactly these
+      bytes were sealed to this key under this `info`.
+    """
+
+    def encrypt(self, plaintext: bytes, public_key: Any, info: bytes) -> bytes: ...
+
+    def decrypt(self, ciphertext: bytes, private_key: Any, info: bytes) -> bytes: ...
+
+
+class Clock(Protocol):
+    """A node's time.
+
+    Obligations:
+    * `now` is aware UTC. `instant` is its whole second, rounded down.
+    * `system_now` is the time of the machine, by which TLS goes, whatever an exercise has set.
+    * `monotonic_ms` never goes back, and no one can set it: leases and time-outs go by it.
+    * `set` raises `CallerError` unless `exercise`; `offset_s` is then how far it was set.
+    """
+
+    exercise: bool
+    offset_s: float
+
+    def now(self) -> datetime: ...
+
+    def system_now(self) -> datetime: ...
+
+    def instant(self) -> str: ...
+
+    def monotonic_ms(self) -> int: ...
+
+    def set(self, at: datetime) -> None: ...
+
+
+class Randomness(Protocol):
+    """Bytes that nobody can guess, for keys, nonces and salts.
+
+    `what` says what they are for, so that a test may give each purpose its own; a real source
+    ignores it.
+    """
+
+    def __call__(self, what: str, size_bytes: int) -> bytes: ...
+
+
+class Answer(Protocol):
+    """What a peer answered: an HTTP status, and a body."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+
+class Link(Protocol):
+    """The way to one peer's node.
+
+    Obligations:
+    * A request goes to that peer and nobody else: who answers has shown the peer's certificate.
+    * `LinkError` (relto.links) means that no whole answer came in `timeout_s` seconds; whether the
+      peer acted on the request is unknown. It may have seen it twice.
+    """
+
+    async def request(
+        self, method: str, path: str, body: bytes = b"", *, timeout_s: float, query: str = ""
+    ) -> Answer: ...
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ bits of plain AES-GCM may not (NIST SP 800-38D §8.3: 2**32 messages under one k
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from relto import canonical
 from relto.errors import CallerError, PeerError
+from relto.ports import Hpke
 
 __all__ = [
     "HYBRID",
@@ -60,11 +61,11 @@ class Suite:
     """A KEM, with HKDF-SHA256 and an AEAD. Nodes use `HYBRID`; a test may make another."""
 
     name: str
-    hpke_suite: hpke.Suite = field(repr=False)
+    hpke_suite: Hpke = field(repr=False)
     enc_bytes: int = field(repr=False)
     public_bytes: int = field(repr=False)
-    _load_private: Callable[[bytes], tuple[_LibraryPrivate, bytes]] = field(repr=False)
-    _load_public: Callable[[bytes], _LibraryPublic] = field(repr=False)
+    _load_private: Callable[[bytes], tuple[Any, bytes]] = field(repr=False)
+    _load_public: Callable[[bytes], Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,7 +78,7 @@ class HpkePublicKey:
 
     raw: bytes
     suite: Suite = field(default_factory=lambda: HYBRID)
-    _key: _LibraryPublic = field(init=False, compare=False)
+    _key: Any = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.raw) != self.suite.public_bytes:
@@ -112,7 +113,7 @@ class HpkePrivateKey:
     seed: bytes = field(repr=False)
     suite: Suite = field(default_factory=lambda: HYBRID, repr=False)
     public_key: HpkePublicKey = field(init=False)
-    _key: _LibraryPrivate = field(init=False, repr=False, compare=False)
+    _key: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.seed) != SEED_BYTES:

@@ -6,7 +6,6 @@ import resource
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -32,11 +31,13 @@ from relto.links import (
     client_context,
     server_context,
 )
-from relto.node import Clock, Node, NodeSecrets, end_process
+from relto.node import Node, NodeSecrets
 from relto.peering import Peering, peer_of
 from relto.regime import closure, load_regime
 from relto.stores import SqliteStore
 from relto.stores.folder import read_folder
+from relto.stores.writer import Writer
+from relto.system import Surroundings, SystemClock, end_process
 from relto.trust import Trust
 
 __all__ = ["CONFIG_FILE", "open_node", "read_config", "serve"]
@@ -92,8 +93,9 @@ def open_node(config: Config, passphrase: Passphrase) -> Node:
         folder.storage_key(passphrase),
     )
     store = SqliteStore(config.store, ballast_bytes=BALLAST_BYTES)
-    clock = Clock(exercise=config.clock == "exercise")
-    return Node(config, store, Engine(own), trust, keys, clock)
+    around = Surroundings(SystemClock(exercise=config.clock == "exercise"))
+    writer = Writer(store, on_broken=end_process)
+    return Node(config, store, writer, Engine(own), trust, keys, around)
 
 
 def _certificate(peer: Peer) -> x509.Certificate:
@@ -171,11 +173,11 @@ async def serve(
 def _identify(node: Node, peer: bytes | PeerCredentials) -> str:
     """Whom a connection counts against: its party, whatever certificate it shows."""
     assert isinstance(peer, bytes)  # noqa: S101  # a TLS link has no other
-    return peer_of(node, peer, datetime.now(UTC))  # noqa: TID251  # TLS goes by system time
+    return peer_of(node, peer, node.clock.system_now())
 
 
 def _check_peer(node: Node, party: str, der: bytes) -> None:
-    found = peer_of(node, der, datetime.now(UTC))  # noqa: TID251  # TLS goes by system time
+    found = peer_of(node, der, node.clock.system_now())
     if found != party:
         raise PeerError(f"it is the node of {found}, not of {party}")
 

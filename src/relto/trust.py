@@ -6,15 +6,19 @@ be the author of a record; only its signature says who that is.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
 
 from relto import envelope as dsse
 from relto.certificates import (
+    REMEMBERED,
+    Identity,
     decode_certificate,
     fingerprint,
     identity_of,
     verify_leaf,
 )
-from relto.envelope import Envelope, keyid
+from relto.envelope import Envelope, PublicKey, keyid
 from relto.errors import PeerError
 from relto.instants import moment
 from relto.records import Record, decode_record
@@ -37,7 +41,7 @@ class Certificates:
         """Raises PeerError if one is not a certificate, or there are too many."""
         found: dict[str, bytes] = {}
         for der in ders:
-            found[keyid(decode_certificate(der).public_key())] = der
+            found[_keyid_of(der)] = der
             if len(found) > CERTIFICATES_MAX:
                 raise PeerError(f"more than {CERTIFICATES_MAX} certificates")
         return cls(found)
@@ -66,15 +70,46 @@ class Verified:
     keyid: str
 
 
-class Trust:
-    """The CAs of the parties, as the agreements name them by fingerprint."""
+@lru_cache(maxsize=REMEMBERED)
+def _keyid_of(der: bytes) -> str:
+    return keyid(decode_certificate(der).public_key())
 
-    def __init__(self, cas: Mapping[str, bytes], *, exercise: bool) -> None:
+
+@lru_cache(maxsize=REMEMBERED)
+def _identity(der: bytes) -> Identity:
+    return identity_of(decode_certificate(der))
+
+
+class Verifies(Protocol):
+    """`relto.envelope.verify`: the payload, or PeerError."""
+
+    def __call__(
+        self, envelope: Envelope, public_key: PublicKey, *, payload_type: str
+    ) -> bytes: ...
+
+
+class Trust:
+    """The CAs of the parties, as the agreements name them by fingerprint.
+
+    `verifies` checks one signature; a simulation that signs with cheap keys brings its own.
+    """
+
+    def __init__(
+        self, cas: Mapping[str, bytes], *, exercise: bool, verifies: Verifies = dsse.verify
+    ) -> None:
         self.cas = dict(cas)
         self.exercise = exercise
+        self.verifies = verifies
 
     @classmethod
-    def under(cls, regime: Regime, cas: Iterable[bytes], *, exercise: bool) -> "Trust":
+    def under(
+        cls,
+        regime: Regime,
+        cas: Iterable[bytes],
+        *,
+        exercise: bool,
+        verifies: Verifies = dsse.verify,
+    ) -> "Trust":
         """Trust in those of `cas` (DER) whose fingerprint an agreement states for their party.
 
         Raises PeerError for a CA that no agreement names, or that one names differently.
@@ -94,7 +129,7 @@ class Trust:
                     "ca in the agreements or the CA file"
                 )
             found[party] = der
-        return cls(found, exercise=exercise)
+        return cls(found, exercise=exercise, verifies=verifies)
 
     def verify(
         self,
@@ -123,7 +158,7 @@ class Trust:
             if der is None:
                 continue
             try:
-                identity = identity_of(decode_certificate(der))
+                identity = _identity(der)
                 if identity.party != party or identity.role not in roles:
                     continue
                 certificate = verify_leaf(
@@ -132,7 +167,7 @@ class Trust:
                 if identity.exercise != self.exercise:
                     raise PeerError("an exercise never mixes with the real")
                 # (3) The signature itself.
-                dsse.verify(envelope, certificate.public_key(), payload_type=kind.type())
+                self.verifies(envelope, certificate.public_key(), payload_type=kind.type())
             except PeerError as e:
                 fault = str(e)
                 continue

@@ -9,18 +9,32 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from relto.errors import ReltoError, StoreBroken, StoreFull
 from relto.ports import Store, Transaction
 
-__all__ = ["BATCH_MAX", "QUEUE_MAX", "Writer"]
+__all__ = ["BATCH_MAX", "QUEUE_MAX", "Commits", "Writer"]
 
 QUEUE_MAX = 4096
 BATCH_MAX = 128
 
 Job = Callable[[Transaction], Any]
 _Entry = tuple[Job, "Future[Any]"]
+
+
+class Commits(Protocol):
+    """Runs jobs on a store one after the other, several in one commit.
+
+    Obligations:
+    * The future of a job has its result, or its refusal, once the commit is durable.
+    * `StoreFull`: there is no place for the job; nothing was done.
+    * `StoreBroken`: the store failed; the process is ending.
+    """
+
+    def submit(self, job: Job) -> "Future[Any]": ...
+
+    def close(self) -> None: ...
 
 
 class Writer:
