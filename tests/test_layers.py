@@ -14,7 +14,7 @@ LAYERS: dict[str, str] = {
     "labels": "labels questions",
     "agreements": "agreements clauses regime suspicions timeline",
     "decisions": "answers channels decisions explanations phrases readers",
-    "records": "certificates consignments deriving events hop items records trust",
+    "records": "certificates consignments deriving events hop items journals records trust",
     "exchange": "exchange",
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
     "links.http links.server links.streams links.tls stores stores.files stores.folder "
@@ -22,7 +22,8 @@ LAYERS: dict[str, str] = {
     "stores.writer system",
     "node": "counter courier node peering serving showing",
     "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.decide apps.cli.items apps.cli.keys "
-    "apps.cli.node apps.cli.regime apps.clock apps.demo apps.demo.__main__ apps.demo.coalition",
+    "apps.cli.journal apps.cli.node apps.cli.regime apps.clock apps.demo apps.demo.__main__ "
+    "apps.demo.coalition",
 }
 PURE = ("ground", "bytes", "marks", "labels", "agreements", "decisions", "records", "exchange")
 # All that the core needs from elsewhere: no clock, socket, disk, randomness, thread or log.

@@ -21,10 +21,11 @@ from relto.explanations import banner
 from relto.framing import framed, read_object, unframed
 from relto.instants import is_instant, moment
 from relto.items import Item, Outgoing, Proposal
+from relto.journals import row_line
 from relto.links import PeerCredentials, Request, Response
 from relto.node import LISTING_MAX, Node
 from relto.payloads import Payload
-from relto.records import PRECEDENCES, Approval, Manifest, decode_record
+from relto.records import PRECEDENCES, Approval, JournalHead, Manifest, decode_record
 from relto.showing import Showing
 from relto.tables import quoted
 from relto.trust import Certificates
@@ -32,6 +33,9 @@ from relto.trust import Certificates
 __all__ = ["Counter"]
 
 log = logging.getLogger("relto.counter")
+
+EXPORT_PAGE_BYTES = 1024 * 1024  # and what one read of EXPORT_ROWS adds to it
+EXPORT_ROWS = 50
 
 Json = dict[str, Any]
 
@@ -62,6 +66,8 @@ class Counter:
             ("POST", re.compile(r"/holds\Z"), self._hold),
             ("POST", re.compile(r"/clock\Z"), self._clock),
             ("GET", re.compile(r"/journal\Z"), self._journal),
+            ("POST", re.compile(r"/journal/export\Z"), self._export),
+            ("GET", re.compile(r"/journal/export/([0-9]{1,15})\Z"), self._exported),
         ]
 
     async def handle(self, request: Request) -> Response:
@@ -197,6 +203,34 @@ class Counter:
                 for row in rows
             ]
         }
+
+    async def _export(self, request: Request, who: str) -> Json:
+        """The signed head of an export; its entries are asked for page by page."""
+        head = await self.node.export_journal(who)
+        return {
+            "party": self.node.party,
+            "entries": decode_record(head, JournalHead).entries,
+            "head": head.to_json(),
+            "certificate": _b64(self.node.secrets.certificate),
+        }
+
+    async def _exported(self, request: Request, who: str, export: str) -> bytes:
+        """A page of lines of the journal, up to the entry of an export of the same person."""
+        after = _number(_query(request.query, {"after"}).get("after", "0"), "after")
+        last = int(export)
+        lines: list[bytes] = []
+        with self.node.store.read() as reader:
+            found = reader.journal(last - 1, 1) if last else []
+            entry = json.loads(found[0].entry) if found else {}
+            if (entry.get("event"), entry.get("by")) != ("export", who):
+                raise CallerError("no export of yours ends there; run relto journal export")
+            size = 0
+            while after < last and size < EXPORT_PAGE_BYTES:
+                for row in reader.journal(after, min(EXPORT_ROWS, last - after)):
+                    lines.append(row_line(row))
+                    size += len(lines[-1])
+                after += min(EXPORT_ROWS, last - after)
+        return b"".join(lines)
 
     # writing
 

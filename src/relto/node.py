@@ -27,7 +27,15 @@ from relto.instants import instant, moment
 from relto.items import Item
 from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes, pad, unpad
 from relto.ports import SALT_BYTES, Reader, Signer, Store, Transaction
-from relto.records import PRECEDENCES, Hold, Manifest, NodeKey, decode_record, digest_of
+from relto.records import (
+    PRECEDENCES,
+    Hold,
+    JournalHead,
+    Manifest,
+    NodeKey,
+    decode_record,
+    digest_of,
+)
 from relto.seal import HpkePrivateKey
 from relto.stores.writer import Commits
 from relto.system import Surroundings
@@ -154,6 +162,22 @@ class Node:
         """One entry of what this node decided or did: ids and codes, never content."""
         salt = self.random_bytes("journal", SALT_BYTES)
         tx.journal_append(canonical.encode({"at": now, **entry}), salt)
+
+    async def export_journal(self, by: str) -> Envelope:
+        """The journal's head, signed, after the export itself is in it (rule 4).
+
+        Whoever holds it can show later that the node wrote another journal instead.
+        """
+
+        def job(tx: Transaction) -> Envelope:
+            at = self.clock.instant()
+            self.journal(tx, {"event": "export", "by": by}, at)
+            entries, link = tx.journal_head()
+            record = JournalHead(self.party, entries, link.hex(), at)
+            return dsse.sign(JournalHead.type(), record.encode(), [self.secrets.signer])
+
+        head: Envelope = await self.submit(job)
+        return head
 
     def _journal_refused(self, tx: Transaction, item: str, event: Event, refused: Refused) -> None:
         for denied in refused.refusals:

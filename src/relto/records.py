@@ -23,6 +23,7 @@ __all__ = [
     "PRECEDENCES",
     "Approval",
     "Hold",
+    "JournalHead",
     "Manifest",
     "NodeKey",
     "Receipt",
@@ -376,6 +377,31 @@ class NodeKey(Record):
             _number(data["seq"], "seq"),
             _instant(data["at"]),
             _instant(data["expires"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHead(Record):
+    """Number and link of the last entry of a node's journal, as it stood when it was exported."""
+
+    NAME: ClassVar[str] = "journal-head"
+
+    party: str
+    entries: int
+    link: str
+    at: str
+
+    def to_json(self) -> Json:
+        return {"party": self.party, "entries": self.entries, "link": self.link, "at": self.at}
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        _keys(data, "journal-head", "party", "entries", "link", "at")
+        return cls(
+            _party(data["party"], "party"),
+            _number(data["entries"], "entries"),
+            _hex(data["link"], "link"),
+            _instant(data["at"]),
         )
 
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": "decide",
     "keys": "keys",
     "node": "node",
+    "journal": "journal",
     **dict.fromkeys(("share", "offer", "inbox", "item", "review", "hold"), "items"),
 }
 """Each command and its module here: only that of the command at hand is loaded."""
