@@ -2,10 +2,11 @@
 
 import enum
 import json
+from collections.abc import Callable
 
 import jcs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relto import canonical
@@ -30,6 +31,50 @@ values: st.SearchStrategy[Json] = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(texts, inner, max_size=5),
     max_leaves=20,
 )
+
+# What nodes mostly exchange, and its neighbourhood: there is a short way for it.
+plain_texts = st.text(alphabet=st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=9)
+plain_values: st.SearchStrategy[Json] = st.recursive(
+    st.booleans() | st.integers(-(10**16), 10**16) | plain_texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(plain_texts, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def _outcome(decode: Callable[[], Json]) -> tuple[str, object]:
+    try:
+        return "accepted", decode()
+    except PeerError as error:
+        return "refused", str(error)
+
+
+@settings(max_examples=1_000)
+@given(plain_values, st.booleans(), st.data())
+def test_the_short_way_says_what_the_long_way_says(
+    value: Json, sort: bool, data: st.DataObject
+) -> None:
+    spacing = data.draw(st.sampled_from([(",", ":"), (",", ": ")]))
+    text = bytearray(json.dumps(value, sort_keys=sort, separators=spacing).encode())
+    for _ in range(data.draw(st.integers(0, 2))):  # bytes changed, out and in
+        at = data.draw(st.integers(0, len(text) - 1))
+        text[at : at + data.draw(st.integers(0, 1))] = data.draw(
+            st.sampled_from([b"", b"null", b"0", b"-0", b"1.5", b"1e3", b"{}", b"[", b'"', b"\\"])
+        )
+        text = text or bytearray(b"0")
+    depth = data.draw(st.integers(0, 4))
+    short = _outcome(lambda: canonical.decode(bytes(text), size_bytes_max=SIZE, depth_max=depth))
+    assert short == _outcome(lambda: canonical._decode_any(bytes(text), depth))
+
+
+@given(plain_values)
+def test_a_second_implementation_gives_the_same_bytes_for_what_goes_the_short_way(
+    value: Json,
+) -> None:
+    try:
+        data = canonical.encode(value)
+    except CallerError:
+        return  # an integer beyond 53 bits
+    assert jcs.canonicalize(value) == data
 
 
 @given(values)

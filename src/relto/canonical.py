@@ -38,6 +38,17 @@ _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{\]}]', re.DO
 
 _INTEGER_DIGITS_MAX = len(str(INTEGER_MAX))
 
+# JSON of which nothing needs a closer look: printable ASCII without escapes, true, false, integers
+# of at most 15 digits. Nearly all that nodes exchange is of this kind. Possessive: no backtracking.
+_PLAIN = re.compile(
+    r'(?:"[ !#-\[\]-~]*+"|[\[\]{}:,]|true|false|-?(?:0|[1-9][0-9]{0,14})(?![0-9.eE]))*+'
+)
+_STRING = re.compile(rb'"[^"]*+"')
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+# For plain JSON the standard library's encoder writes what RFC 8785 says, and it is written in C:
+# keys in ASCII sort by code point as by UTF-16 unit, and nothing is escaped.
+_PLAIN_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
 
 def encode(value: Json) -> bytes:
     """The canonical bytes of `value`: RFC 8785, UTF-8, keys sorted by UTF-16 code units.
@@ -48,6 +59,10 @@ def encode(value: Json) -> bytes:
     Raises:
         CallerError: the value holds what canonical JSON does not allow.
     """
+    if _has_plain_shape(value, DEPTH_MAX):
+        text = _PLAIN_ENCODER.encode(value)
+        if _PLAIN.fullmatch(text):
+            return text.encode("ascii")
     _check(value, error=CallerError, path="", depth_left=DEPTH_MAX)
     return rfc8785.dumps(value)
 
@@ -68,6 +83,12 @@ def decode(data: bytes, *, size_bytes_max: int, depth_max: int = DEPTH_MAX) -> J
     # (1) Size.
     if len(data) > size_bytes_max:
         raise PeerError(f"{len(data)} bytes of JSON; at most {size_bytes_max} are allowed here")
+    plain = _decode_plain(data, depth_max)
+    return _decode_any(data, depth_max) if plain is None else plain
+
+
+def _decode_any(data: bytes, depth_max: int) -> Json:
+    """Steps (2) to (6) for whatever bytes."""
     # (2) Depth.
     if _depth(data) > depth_max:
         raise PeerError(f"JSON is nested too deep; at most {depth_max} levels are allowed here")
@@ -94,6 +115,19 @@ def decode(data: bytes, *, size_bytes_max: int, depth_max: int = DEPTH_MAX) -> J
     return value
 
 
+def _decode_plain(data: bytes, depth_max: int) -> "Json | None":
+    """Steps (2) to (6) for plain JSON, in C. None: look again the long way, which says why."""
+    if not data.isascii() or not _PLAIN.fullmatch(text := data.decode("ascii")):
+        return None
+    if _plain_depth(data) > depth_max:
+        return None
+    try:
+        value: Json = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return value if _PLAIN_ENCODER.encode(value) == text else None
+
+
 def digest(value: Json) -> str:
     """SHA-256 of the canonical bytes of `value`, in lower-case hex.
 
@@ -101,6 +135,27 @@ def digest(value: Json) -> str:
     '44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a'
     """
     return hashlib.sha256(encode(value)).hexdigest()
+
+
+def _has_plain_shape(value: object, depth_left: int) -> bool:
+    """Whether arrays and objects are built of what JSON has, with text as keys, not too deep.
+
+    The leaves are told by what the encoder writes for them.
+    """
+    if type(value) is dict:
+        if not all(type(key) is str for key in value):
+            return False
+        inner = value.values()
+    elif type(value) is list or type(value) is tuple:
+        inner = value  # type: ignore[assignment]
+    else:
+        return type(value) in _LEAVES
+    return depth_left > 0 and all(
+        type(each) in _LEAVES or _has_plain_shape(each, depth_left - 1) for each in inner
+    )
+
+
+_LEAVES = frozenset({str, int, bool})
 
 
 def _check(value: object, *, error: type[ReltoError], path: str, depth_left: int) -> None:
@@ -166,6 +221,15 @@ def _depth(data: bytes) -> int:
             deepest = max(deepest, depth)
         elif bracket in b"]}":
             depth -= 1
+    return deepest
+
+
+def _plain_depth(data: bytes) -> int:
+    """How deep brackets nest in plain JSON, where no string has an escape."""
+    depth = deepest = 0
+    for bracket in _STRING.sub(b"", data).translate(None, _ALL_BUT_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
     return deepest
 
 
