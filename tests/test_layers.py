@@ -20,10 +20,10 @@ LAYERS: dict[str, str] = {
     "links.http links.server links.streams links.tls stores stores.files stores.folder "
     "stores.fuse stores.limits stores.memory stores.rows stores.snapshots stores.sqlite "
     "stores.writer system",
-    "node": "counter courier node peering serving showing",
-    "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.decide apps.cli.items apps.cli.keys "
-    "apps.cli.journal apps.cli.node apps.cli.regime apps.clock apps.demo apps.demo.__main__ "
-    "apps.demo.coalition",
+    "node": "backups counter courier node peering serving showing",
+    "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.backup apps.cli.decide apps.cli.items "
+    "apps.cli.journal apps.cli.keys apps.cli.node apps.cli.regime apps.clock apps.demo "
+    "apps.demo.__main__ apps.demo.coalition",
 }
 PURE = ("ground", "bytes", "marks", "labels", "agreements", "decisions", "records", "exchange")
 # All that the core needs from elsewhere: no clock, socket, disk, randomness, thread or log.

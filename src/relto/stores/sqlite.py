@@ -9,6 +9,7 @@ One thread commits, over one connection; snapshots have connections of their own
 write.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,7 +26,7 @@ from relto.stores.fuse import Fuse
 from relto.stores.rows import SCHEMA, SqlReader, SqlTransaction
 from relto.stores.snapshots import Snapshots
 
-__all__ = ["SqliteStore", "require_sqlite"]
+__all__ = ["SqliteStore", "copy_database", "require_sqlite"]
 
 # Older ones can corrupt a database when two connections write and checkpoint at once ("WAL-reset
 # bug", sqlite.org/wal.html#walresetbug); Debian 12 ships 3.40.
@@ -165,6 +166,15 @@ class SqliteStore:
                 if connection.in_transaction:
                     with suppress(apsw.Error):  # nothing to lose, and the next BEGIN would fail
                         connection.execute("ROLLBACK")
+
+    def check(self) -> int:
+        """How many rows there are, once every one of them was verified. Raises StoreBroken."""
+        with self._fuse.guard():
+            if self._writer.pragma("quick_check", 1) != "ok":
+                raise self._fuse.blow("the database is damaged")
+        with self.read() as reader:
+            assert isinstance(reader, SqlReader)  # noqa: S101  # `read` gives no other
+            return reader.check()
 
     def scrub(self) -> None:
         with self._alone():
@@ -313,6 +323,35 @@ class SqliteStore:
                 f"'{file}' has journal mode {mode}, which another program set: restore a backup,"
                 f" or if this is one, run: sqlite3 '{file}' 'PRAGMA journal_mode=wal'"
             )
+
+
+def copy_database(store: Path, to: Path) -> None:
+    """Copy the database of a store, running or not, as of one instant, into the folder `to`.
+
+    By SQLite's own online backup in one step, so that no commit since shows. As long as it runs,
+    the store's log cannot be emptied; past `WAL_PAGES_MAX` the store sheds.
+
+    Raises:
+        CallerError: there is no such store, or no room.
+    """
+    file, copy = store / "relto.db", to / "relto.db"
+    if not file.is_file():
+        raise CallerError(f"there is no store in '{store}'")
+    try:
+        source = _connect(file, apsw.SQLITE_OPEN_READONLY)
+        try:
+            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            target = _connect(copy, apsw.SQLITE_OPEN_READWRITE)
+            try:
+                with target.backup("main", source, "main") as backup:
+                    backup.step(-1)
+            finally:
+                target.close()
+        finally:
+            source.close()
+    except (apsw.Error, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise CallerError(f"cannot copy '{file}' to '{copy}': {why}") from error
 
 
 def require_sqlite(version: str) -> None:

@@ -18,6 +18,8 @@ COMMANDS = {
     "keys": "keys",
     "node": "node",
     "journal": "journal",
+    "backup": "backup",
+    "restore": "backup",
     **dict.fromkeys(("share", "offer", "inbox", "item", "review", "hold"), "items"),
 }
 """Each command and its module here: only that of the command at hand is loaded."""
