@@ -116,7 +116,7 @@ BUGS: dict[str, Bug] = {
         _case(test_consignments.test_a_hub_that_lies_is_caught, "no version of the agreement"),
     ),
     "two lanes carry one row": Bug(
-        saying(courier.Courier._lane, "self._carrying.add(row.number)", "pass"),
+        saying(courier.Courier._lane, "self._carrying |= numbers", "pass"),
         test_exchange.test_one_row_is_in_one_lanes_hands_at_a_time,
     ),
     "the same officer counts twice": Bug(
@@ -215,7 +215,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the ciphertext is not checked against the manifest": Bug(
         saying(
-            peering.Peering._arrive,
+            peering.Peering._arrival,
             "or hashlib.sha256(ciphertext).hexdigest() != manifest.ciphertext_sha256",
             "",
         ),
@@ -256,9 +256,9 @@ BUGS: dict[str, Bug] = {
     ),
     "a message that got no answer is forgotten": Bug(
         saying(
-            courier.Courier._later,
-            "lambda tx: tx.outbox_reschedule(",
-            "lambda tx: tx.outbox_remove(row.number) and tx.outbox_reschedule(",
+            courier.Courier._put_off,
+            "tx.outbox_reschedule(",
+            "tx.outbox_remove(row.number) and tx.outbox_reschedule(",
         ),
         _case(
             test_world.test_whatever_happens_each_item_arrives_once_or_is_refused_with_a_signed_reason,

@@ -136,13 +136,13 @@ def test_too_many_certificates_are_refused_wherever_they_come_from() -> None:
 
 
 def sealed(hop: Hop = BARE) -> bytes:
-    return seal_hop(hop, sender="KOR", recipient="USA", key=KEY.public_key)
+    return seal_hop([hop.encode()], sender="KOR", recipient="USA", key=KEY.public_key)
 
 
 def test_only_the_recipient_opens_what_is_sealed_for_it() -> None:
     data = sealed(full())
     assert key_id_of(data) == KEY.public_key.key_id
-    assert open_hop(data, sender="KOR", recipient="USA", key=KEY) == full()
+    assert open_hop(data, sender="KOR", recipient="USA", key=KEY) == (full(),)
     for sender, recipient, key in (
         ("JPN", "USA", KEY),
         ("KOR", "JPN", KEY),
@@ -174,14 +174,14 @@ def test_any_changed_byte_is_noticed(position: int, change: int) -> None:
         )
 
 
-def _open_by_its_key_id(data: bytes) -> Hop:
+def _open_by_its_key_id(data: bytes) -> tuple[Hop, ...]:
     """A node looks for the key that a message names."""
     if key_id_of(data) != KEY.public_key.key_id:
         raise PeerError("no such key")
     return open_hop(data, sender="KOR", recipient="USA", key=KEY)
 
 
-SEALED = seal_hop(BARE, sender="KOR", recipient="USA", key=KEY.public_key)
+SEALED = seal_hop([BARE.encode()], sender="KOR", recipient="USA", key=KEY.public_key)
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32])

@@ -12,7 +12,7 @@ import os
 import random
 import selectors
 import tomllib
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -47,7 +47,7 @@ from relto.seal import HpkePrivateKey, HpkePublicKey
 from relto.stores import MemoryStore
 from relto.stores.folder import read_folder
 from relto.stores.memory import Fault, State
-from relto.stores.writer import BATCH_MAX, Job, Writer
+from relto.stores.writer import Job, Writer
 from relto.system import Surroundings, SystemClock
 from relto.trust import Trust
 
@@ -215,28 +215,27 @@ class SteppedWriter(Writer):
     """The writer without its thread: the loop commits what was asked for, a little later."""
 
     def __init__(self, place: "Place", store: Store) -> None:
-        self._store = store
-        self._on_broken = place.broke
-        self._broken = False
+        super().__init__(store, on_broken=place.broke)
         self._place = place
-        self._waiting: list[tuple[Job, Future[Any]]] = []
 
-    def submit(self, job: Job) -> "Future[Any]":
-        future: Future[Any] = Future()
-        if self._broken:
-            future.set_exception(StoreBroken("the store is broken; the node is ending"))
-            return future
-        self._waiting.append((job, future))
-        if len(self._waiting) == 1:
+    def _run(self) -> None:
+        """There is no thread: `_ask` sees to it that a commit comes."""
+
+    def _ask(self, jobs: Sequence[Job], precedence: int, *, is_one: bool) -> "Future[Any]":
+        is_first = not self._waiting
+        future = super()._ask(jobs, precedence, is_one=is_one)
+        if is_first and self._waiting:
             self._place.world.loop.call_later(self._place.world.commit_s(), self._flush)
         return future
 
     def _flush(self) -> None:
-        batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+        if not self._waiting:
+            return
+        before = self._place.store.state
+        batch = [asked for asked in self._next() if asked.future.set_running_or_notify_cancel()]
         if self._waiting:
             self._place.world.loop.call_soon(self._flush)
         if batch and self._place.is_up and self._place.writer is self:
-            before = self._place.store.state
             self._commit(batch)
             self._place.world.committed(self._place, before)
 
@@ -571,19 +570,20 @@ class World:
 
     def sent(self, client: WorldLink, request: Request) -> Request:
         """A request on the wire: listened to, and altered if somebody there lies."""
-        hop = None
         pair = (client.sender, client.receiver)
+        hops: tuple[Hop, ...] = ()
         if request.path.endswith("/hop"):
-            hop = self.opened(*pair, request.body)
-        sight = Sight(*pair, request.path, request.body, hop)
-        self.sights.append(sight)
-        for listener in self.listeners:
-            listener(sight)
+            hops = self.opened(*pair, request.body)
+        for hop in hops or (None,):
+            sight = Sight(*pair, request.path, request.body, hop)
+            self.sights.append(sight)
+            for listener in self.listeners:
+                listener(sight)
         alter = self.alter.get(pair)
-        if alter is None or hop is None:
+        if alter is None or not hops:
             return request
-        changed = alter(hop)
-        return request if changed is None else replace(request, body=self.sealed(*pair, changed))
+        changed = [alter(hop) or hop for hop in hops]
+        return replace(request, body=self.sealed(*pair, *changed))
 
     def answered(self, client: WorldLink, request: Request, response: Response) -> Response:
         if response.status == 400:
@@ -591,17 +591,18 @@ class World:
         self.sights.append(Sight(client.receiver, client.sender, "answer", response.body, None))
         return response
 
-    def opened(self, sender: str, receiver: str, sealed: bytes) -> Hop | None:
-        """What is inside a hop message; None if the key it was sealed to is gone."""
+    def opened(self, sender: str, receiver: str, sealed: bytes) -> tuple[Hop, ...]:
+        """What is inside a hop message; nothing if the key it was sealed to is gone."""
         place, key_id = self.places[receiver], key_id_of(sealed)
         row = place.store.state.documents.get(("hpke-key", key_id))
         if row is None:
-            return None
+            return ()
         key = HpkePrivateKey(place.node.unwrap(row.body, f"hpke-key/{key_id}"))
         return open_hop(sealed, sender=sender, recipient=receiver, key=key)
 
-    def sealed(self, sender: str, receiver: str, hop: Hop) -> bytes:
-        return seal_hop(hop, sender=sender, recipient=receiver, key=self.public_key(receiver))
+    def sealed(self, sender: str, receiver: str, *hops: Hop) -> bytes:
+        parts = [hop.encode() for hop in hops]
+        return seal_hop(parts, sender=sender, recipient=receiver, key=self.public_key(receiver))
 
     def public_key(self, party: str) -> HpkePublicKey:
         record = decode_record(self.places[party].node.node_key(), NodeKey)
@@ -639,7 +640,7 @@ class World:
             tried.add(row.number)
             await courier.node.submit(partial(_make_due, row.number))
             with suppress(PeerError):
-                await courier._carry(replace(row, due_ms=0, lease_until_ms=0))
+                await courier.carry([replace(row, due_ms=0, lease_until_ms=0)])
         return len(tried)
 
     async def settle(self) -> None:

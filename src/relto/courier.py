@@ -8,7 +8,10 @@ own receipt removes it (DESIGN §6, rules 1 and 3).
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from relto import canonical
@@ -17,7 +20,7 @@ from relto.config import Peer
 from relto.envelope import Envelope
 from relto.errors import PeerError, ReltoError, StoreBroken
 from relto.events import Dispatch, Taken
-from relto.hop import INLINE_BYTES_MAX, Hop, seal_hop, seal_key
+from relto.hop import INLINE_BYTES_MAX, PARTS_MAX, PLAINTEXT_BYTES_MAX, Hop, seal_hop, seal_key
 from relto.instants import moment
 from relto.items import Item, Outgoing
 from relto.links import LinkError
@@ -32,6 +35,9 @@ log = logging.getLogger("relto.courier")
 
 LEASE_MS = 5_000
 ROW_BYTES_MAX = 1024 * 1024
+ROWS_MAX = 32  # that one lane has in hand at once
+ALONE_FROM = 2  # failed attempts after which a row goes alone
+MESSAGE_BYTES = PLAINTEXT_BYTES_MAX - 4096  # parts that share a message; a larger one goes alone
 RANGE_BYTES = 1024 * 1024
 LANES = (1, 3)  # the least precedence (3 is ROUTINE) that each lane of a peer still carries
 """Two lanes a peer: one for FLASH and IMMEDIATE alone, which never waits behind the other."""
@@ -45,6 +51,58 @@ BLOCKED_MS = 30_000  # the decision may hold again, when an agreement does
 IDLE_S = 30.0
 OTHERS_S = 0.25
 NODE_KEY_BYTES_MAX = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """A row of the outbox, and what it stands for: a result, or the release of that id."""
+
+    row: OutboxRow
+    item: Item
+    release: str = ""
+    result: Envelope | None = None
+    past_hub: HpkePublicKey | None = None
+    received_bytes: int = 0  # of a large ciphertext, by the peer
+    lease_until_ms: int = 0
+    part: bytes = b""  # of the hop message, once it is made
+
+    @property
+    def size_bytes(self) -> int:
+        return self.item.manifest.ciphertext_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a peer said of one part: accepted, refused, retry or stale-key.
+
+    `have` is how many bytes of the ciphertext it has then; -1 where it does not say.
+    """
+
+    word: str
+    have: int = -1
+    words: str = ""  # for people
+
+    @classmethod
+    def of(cls, body: Any) -> "_Said":
+        """Raises PeerError."""
+        word, have = (body.get("status"), body.get("have", -1)) if type(body) is dict else ("", -1)
+        if word not in _SAID or type(have) is not int or have < -1:
+            raise PeerError("the peer's answer is none that we know")
+        return cls(word, have, _SAID[word])
+
+    @classmethod
+    def by_status(cls, answer: Answer) -> "_Said":
+        """Of every part, where the message as a whole was answered so."""
+        word = {400: "refused", 409: "stale-key", 503: "retry"}.get(answer.status, "unknown")
+        return cls(word, -1, f"answered {answer.status}; {_SAID.get(word, 'it gave no reason')}")
+
+
+_SAID = {
+    "accepted": "it has it",
+    "refused": "it refused the message",
+    "retry": "it takes it later",
+    "stale-key": "the key that it was sealed to is gone",
+}
 
 
 class Courier:
@@ -96,15 +154,16 @@ class Courier:
                     wait_ms = RETRY_MS_FIRST * 2 ** min(self._calls_failed, 10)
                     await self._sleep(index, min(wait_ms, LINK_RETRY_MS_MAX) / 1000)
                     continue
-                row, wait_s = self._best(LANES[index])
-                if row is None:
+                rows, wait_s = self._best(LANES[index])
+                if not rows:
                     await self._sleep(index, wait_s)
-                else:
-                    self._carrying.add(row.number)
-                    try:
-                        await self._carry(row)
-                    finally:
-                        self._carrying.discard(row.number)
+                    continue
+                numbers = {row.number for row in rows}
+                self._carrying |= numbers
+                try:
+                    await self.carry(rows)
+                finally:
+                    self._carrying -= numbers
             except StoreBroken as e:
                 self.node.on_broken(e)
             except Exception as e:  # whatever one row does, the lane goes on to the others
@@ -133,10 +192,8 @@ class Courier:
         while rows := tx.outbox_rows(self.peer, after, 500):
             after = rows[-1].number
             for row in rows:
-                if row.error and row.lease_until_ms <= now_ms:
-                    tx.outbox_reschedule(
-                        row.number, due_ms=0, attempts=row.attempts, error=row.error
-                    )
+                if row.error and row.lease_until_ms <= now_ms:  # its attempts were the link's
+                    tx.outbox_reschedule(row.number, due_ms=0, attempts=0, error=row.error)
 
     async def _sleep(self, index: int, wait_s: float) -> None:
         try:
@@ -145,59 +202,120 @@ class Courier:
         except TimeoutError:
             pass
 
-    def _best(self, precedence_max: int) -> tuple[OutboxRow | None, float]:
-        """The row to carry now, or how long to wait for one."""
+    def _best(self, precedence_max: int) -> tuple[list[OutboxRow], float]:
+        """The rows to carry now, all of one precedence, or how long to wait for some."""
         now_ms = self.node.clock.monotonic_ms()
         with self.node.store.read() as reader:
-            rows = reader.outbox_due(self.peer, now_ms=now_ms, limit=len(LANES))
+            limit = ROWS_MAX + len(self._carrying)
+            rows = reader.outbox_due(self.peer, now_ms=now_ms, limit=limit)
             free = [row for row in rows if row.number not in self._carrying]
             if free and free[0].precedence <= precedence_max:
-                return free[0], 0.0
+                return _together(free), 0.0
             next_ms = reader.outbox_next_due(self.peer)
         if next_ms is None:
-            return None, IDLE_S
+            return [], IDLE_S
         if rows:
-            return None, OTHERS_S  # what is due is the other lane's; urgent rows wake us
-        return None, min(IDLE_S, max(0.05, (next_ms - now_ms) / 1000))
+            return [], OTHERS_S  # what is due is the other lane's; urgent rows wake us
+        return [], min(IDLE_S, max(0.05, (next_ms - now_ms) / 1000))
 
-    # one row
+    # rows
 
-    async def _carry(self, row: OutboxRow) -> None:
+    async def carry(self, rows: Sequence[OutboxRow]) -> None:
+        """Send what the rows owe, in as few hop messages as it fits in.
+
+        Whatever happens to one row, the others go on. Rows that could not be sent wait longer.
+        """
+        left = {row.number: row for row in rows}
+        precedence = rows[0].precedence
         try:
-            body: Any = canonical.decode(row.body, size_bytes_max=ROW_BYTES_MAX)
             await self._key_of(self.peer)  # before the lease: it may have to be asked for
-            if "release" in body:
-                await self._carry_release(row, body["item"], body["release"])
+            past_hub: dict[str, HpkePublicKey] = {}  # asked for anew for each attempt
+            found = [await self._owed(row, past_hub) for row in rows]
+            owed = [each for each in found if each is not None]
+            started = [each for each in owed if each.received_bytes]
+            if started and started[0] is owed[0]:
+                owed = started[:1]  # the next range of a large ciphertext goes alone
             else:
-                await self._carry_result(row, body["item"], Envelope.from_json(body["result"]))
+                owed = [each for each in owed if not each.received_bytes]
+            ready = await self._granted(owed, precedence)
+            left = {each.row.number: each.row for each in ready}
+            for message in _messages(ready):
+                await self._send(message, precedence)
+                for each in message:
+                    left.pop(each.row.number, None)
         except StoreBroken:
             raise
         except LinkError as e:
-            await self._later(row, str(e))
+            await self._later(left.values(), str(e))
         except Exception as e:
             words = str(e) if isinstance(e, ReltoError) else type(e).__name__
-            await self._later(row, f"could not be sent: {words}")
+            await self._later(left.values(), f"could not be sent: {words}")
             raise
 
-    async def _carry_result(self, row: OutboxRow, item_id: str, result: Envelope) -> None:
-        lease = await self.node.submit(lambda tx: self._lease(tx, row))
+    async def _owed(self, row: OutboxRow, past_hub: dict[str, HpkePublicKey]) -> "_Owed | None":
+        """What a row stands for; None if that cannot be read or sent now, and the row waits."""
+        try:
+            body: Any = canonical.decode(row.body, size_bytes_max=ROW_BYTES_MAX)
+            item = self.node.item(body["item"])
+            if "result" in body:
+                return _Owed(row, item, result=Envelope.from_json(body["result"]))
+            outgoing = _outgoing(item, body["release"])
+            key = await self._key_past_hub(item, outgoing, past_hub)
+            return _Owed(
+                row, item, body["release"], past_hub=key, received_bytes=outgoing.received_bytes
+            )
+        except (StoreBroken, LinkError):
+            raise
+        except Exception as e:
+            await self._stranded(row, e)
+            return None
+
+    async def _stranded(self, row: OutboxRow, error: Exception) -> None:
+        """One row cannot be sent, whatever the reason: it waits, and the others go on."""
+        words = str(error) if isinstance(error, ReltoError) else type(error).__name__
+        log.warning("carrying to %s: %s", self.peer, words)
+        await self._later([row], f"could not be sent: {words}")
+
+    async def _granted(self, owed: "Sequence[_Owed]", precedence: int) -> "list[_Owed]":
+        """Those that may leave: decided once more, journaled, under a lease, and made ready."""
+        releases = [each for each in owed if each.release]
+        jobs = [partial(self._dispatch, each) for each in releases]
+        done = await self.node.submit_all(jobs, precedence) if jobs else []
+        granted = {each.row.number: got for each, got in zip(releases, done, strict=True)}
+        ready: list[_Owed] = []
+        for each in owed:
+            got = granted.get(each.row.number, each)
+            if got is None:
+                continue
+            await self.node.turns.wait(precedence)
+            try:
+                if isinstance(got, ReltoError):
+                    raise got
+                ready.append(replace(got, part=self._part(got).encode()))
+            except StoreBroken:
+                raise
+            except Exception as e:
+                await self._stranded(each.row, e)
+        return ready
+
+    def _dispatch(self, owed: "_Owed", tx: Transaction) -> "_Owed | None":
+        """Decide once more, and take the row for five seconds. None: nothing may leave now."""
+        lease = self._lease(tx, owed.row)
         if lease is None:
-            return
-        item = self.node.item(item_id)
-        hop = Hop((result,), item.certificates.for_envelopes([result]))
-        response = await self._post(hop, lease)
-        if response.status == 200:
-            await self.node.submit(lambda tx: self.node.settle(tx, row.number, self.peer, result))
-        elif response.status == 400:  # it knows nothing of it, or has a final result already
-
-            def reject(tx: Transaction) -> None:
-                self.node.settle(tx, row.number, self.peer, result)
-                entry = {"event": "result-rejected", "item": item_id, "peer": self.peer}
-                self.node.journal(tx, entry, self.node.clock.instant())
-
-            await self.node.submit(reject)
-        else:
-            await self._later(row, _words(response))
+            return None
+        item = self.node.apply(tx, owed.item.id, Dispatch(owed.release)).item
+        assert item is not None  # noqa: S101  # Dispatch refuses where there is none
+        outgoing = _outgoing(item, owed.release)
+        if outgoing.state == "blocked":
+            due_ms = self.node.clock.monotonic_ms() + BLOCKED_MS
+            tx.outbox_reschedule(
+                owed.row.number, due_ms=due_ms, attempts=owed.row.attempts,
+                error=", ".join(outgoing.codes),
+            )  # fmt: skip
+            return None
+        return replace(
+            owed, item=item, lease_until_ms=lease, received_bytes=outgoing.received_bytes
+        )
 
     def _lease(self, tx: Transaction, row: OutboxRow) -> int | None:
         """Take the row for five seconds: until when, in monotonic milliseconds.
@@ -211,93 +329,101 @@ class Courier:
         until_ms = now_ms + LEASE_MS
         return until_ms if tx.outbox_lease(row.number, until_ms) else None
 
-    async def _carry_release(self, row: OutboxRow, item_id: str, release: str) -> None:
-        past_hub = await self._key_past_hub(self.node.item(item_id), release)
+    def _part(self, owed: "_Owed") -> Hop:
+        if owed.result is not None:
+            return Hop((owed.result,), owed.item.certificates.for_envelopes([owed.result]))
+        return self._consignment(owed.item, _outgoing(owed.item, owed.release), owed.past_hub)
 
-        def job(tx: Transaction) -> tuple[Item, int] | None:
-            lease = self._lease(tx, row)
-            if lease is None:
-                return None
-            item = self.node.apply(tx, item_id, Dispatch(release)).item
-            assert item is not None  # noqa: S101  # Dispatch refuses where there is none
-            outgoing = _outgoing(item, release)
-            if outgoing.state == "blocked":
-                due_ms = self.node.clock.monotonic_ms() + BLOCKED_MS
-                error = ", ".join(outgoing.codes)
-                tx.outbox_reschedule(row.number, due_ms=due_ms, attempts=row.attempts, error=error)
-                return None
-            return item, lease
+    async def _send(self, owed: "Sequence[_Owed]", precedence: int) -> None:
+        """One message under its leases, and what its answer means for each row."""
+        lease = min((each.lease_until_ms for each in owed if each.release), default=0)
+        answers: list[_Said] = []
+        if owed[0].received_bytes:
+            answers.append(_Said("accepted", owed[0].received_bytes))
+        else:
+            answers += await self._post([each.part for each in owed], lease)
+        jobs = []
+        for each, said in zip(owed, answers, strict=True):
+            if each.release and said.word == "accepted" and 0 <= said.have < each.size_bytes:
+                said = await self._send_range(each, said.have)
+            jobs.append(partial(self._answered, each, said))
+        for result in await self.node.submit_all(jobs, precedence):
+            if isinstance(result, ReltoError):
+                log.warning("carrying to %s: %s", self.peer, result)
 
-        granted = await self.node.submit(job)
-        if granted is None:
+    async def _send_range(self, owed: "_Owed", offset: int) -> "_Said":
+        """One range of a large ciphertext, under its lease; then whatever is most urgent."""
+        size = min(RANGE_BYTES, owed.size_bytes - offset)
+        stored = owed.item.stored
+        data = await asyncio.to_thread(lambda: self.node.store.blob_read(stored, offset, size))
+        target = f"/relto/v1/ciphertext/{owed.release}"
+        answer = await self._ask(
+            "POST", target, data, query=f"offset={offset}", lease=owed.lease_until_ms
+        )
+        return _Said.of(_body(answer)) if answer.status == 200 else _Said.by_status(answer)
+
+    def _answered(self, owed: "_Owed", said: "_Said", tx: Transaction) -> None:
+        """What the peer said of one part: only an optimisation, but for results."""
+        row = owed.row
+        if owed.result is not None:
+            if said.word not in ("accepted", "refused"):
+                self._put_off(tx, row, said.words)
+                return
+            self.node.settle(tx, row.number, self.peer, owed.result)
+            if said.word == "refused":  # it knows nothing of it, or has a final result already
+                entry = {"event": "result-rejected", "item": owed.item.id, "peer": self.peer}
+                self.node.journal(tx, entry, self.node.clock.instant())
             return
-        item, lease = granted
-        outgoing = _outgoing(item, release)
-        size = item.manifest.ciphertext_bytes
-        have = outgoing.received_bytes
-        if not have:
-            response = await self._post(self._consignment(item, outgoing, past_hub), lease)
-            have = self._have(response, size)
-        if 0 <= have < size:
-            response = await self._send_range(item, have, release, lease)
-            have = self._have(response, size)
-        await self._taken(row, item_id, release, max(have, 0))
-        if have < 0:
-            await self._later(row, _words(response))
+        is_accepted = said.word == "accepted"
+        have = (owed.size_bytes if said.have < 0 else said.have) if is_accepted else 0
+        if have > owed.size_bytes:
+            raise PeerError(f"{self.peer} says that it has {have} of {owed.size_bytes} bytes")
+        item = self.node.apply(tx, owed.item.id, Taken(owed.release, have)).item
+        assert item is not None  # noqa: S101  # it was sent
+        if not is_accepted:
+            self._put_off(tx, row, said.words)
+            return
+        outgoing = _outgoing(item, owed.release)
+        wait_ms = WITH_HUB_MS if outgoing.state == "with-hub" else RESEND_MS
+        if have < owed.size_bytes:
+            wait_ms = 0  # the next range
+        due_ms = self.node.clock.monotonic_ms() + wait_ms
+        tx.outbox_reschedule(row.number, due_ms=due_ms, attempts=0, error="")
 
-    def _have(self, response: Answer, size: int) -> int:
-        """How many bytes of the ciphertext the peer has, by its answer; -1 if it refused."""
-        if response.status != 200:
-            return -1
-        have = _answer(response).get("have", size)
-        if not isinstance(have, int) or not 0 <= have <= size:
-            raise PeerError(f"{self.peer} says that it has {have!r} of {size} bytes")
-        return have
+    async def _later(self, rows: Iterable[OutboxRow], error: str) -> None:
+        late = list(rows)
+        jobs = [partial(self._put_off, row=row, error=error) for row in late]
+        if jobs:
+            await self.node.submit_all(jobs, late[0].precedence)
 
-    async def _send_range(self, item: Item, offset: int, release: str, lease: int) -> Answer:
-        """One range of a large ciphertext, under this lease; then whatever is most urgent."""
-        size = min(RANGE_BYTES, item.manifest.ciphertext_bytes - offset)
-        data = await asyncio.to_thread(lambda: self.node.store.blob_read(item.stored, offset, size))
-        target = f"/relto/v1/ciphertext/{release}"
-        return await self._ask("POST", target, data, query=f"offset={offset}", lease=lease)
-
-    async def _taken(self, row: OutboxRow, item_id: str, release: str, have: int) -> None:
-        """The next node has `have` bytes; when that is all, its receipt is what we wait for."""
-
-        def job(tx: Transaction) -> None:
-            item = self.node.apply(tx, item_id, Taken(release, have)).item
-            assert item is not None  # noqa: S101  # it was sent
-            outgoing = _outgoing(item, release)
-            wait_ms = WITH_HUB_MS if outgoing.state == "with-hub" else RESEND_MS
-            if outgoing.received_bytes or not have:
-                wait_ms = 0  # the next range
-            due_ms = self.node.clock.monotonic_ms() + wait_ms
-            tx.outbox_reschedule(row.number, due_ms=due_ms, attempts=0, error="")
-
-        await self.node.submit(job)
-
-    async def _later(self, row: OutboxRow, error: str) -> None:
+    def _put_off(self, tx: Transaction, row: OutboxRow, error: str) -> None:
         """Nothing is lost: the row waits longer each time, and people see why."""
         wait_ms = min(RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** min(row.attempts, 10))
         wait_ms += (row.number * 37) % (wait_ms // 4 + 1)  # not all at the same instant
         due_ms = self.node.clock.monotonic_ms() + wait_ms
-        await self.node.submit(
-            lambda tx: tx.outbox_reschedule(
-                row.number, due_ms=due_ms, attempts=row.attempts + 1, error=error[:200]
-            )
+        tx.outbox_reschedule(
+            row.number, due_ms=due_ms, attempts=row.attempts + 1, error=error[:200]
         )
 
     # the wire
 
-    async def _post(self, hop: Hop, lease: int) -> Answer:
-        """Seal and post a hop message under a lease. Raises LinkError."""
+    async def _post(self, parts: Sequence[bytes], lease: int) -> "list[_Said]":
+        """Seal and post a hop message under a lease; what is said of each part.
+
+        Raises LinkError.
+        """
         for fresh in (False, True):
             key = await self._key_of(self.peer, fresh=fresh)
-            sealed = seal_hop(hop, sender=self.node.party, recipient=self.peer, key=key)
-            response = await self._ask("POST", "/relto/v1/hop", sealed, lease=lease)
-            if _answer(response).get("status") != "stale-key":
+            sealed = seal_hop(parts, sender=self.node.party, recipient=self.peer, key=key)
+            answer = await self._ask("POST", "/relto/v1/hop", sealed, lease=lease)
+            if answer.status != 409:
                 break
-        return response
+        if answer.status != 200:
+            return [_Said.by_status(answer)] * len(parts)
+        said = _body(answer).get("parts")
+        if not isinstance(said, list) or len(said) != len(parts):
+            raise PeerError(f"{self.peer} does not say what it did with each part of a message")
+        return [_Said.of(each) for each in said]
 
     async def _ask(
         self, method: str, target: str, body: bytes = b"", *, query: str = "", lease: int = 0
@@ -336,15 +462,19 @@ class Courier:
         self._peer_keys[party] = key
         return key
 
-    async def _key_past_hub(self, item: Item, release: str) -> HpkePublicKey | None:
+    async def _key_past_hub(
+        self, item: Item, outgoing: Outgoing, known: dict[str, HpkePublicKey]
+    ) -> HpkePublicKey | None:
         """The last party's key, where the payload key is sealed past a hub that does not read.
 
         Asked for anew for each attempt: the one that the hub passed on may have ended there.
         """
-        outgoing = _outgoing(item, release)
         if item.key is None or not hub_is_blind(self.node, outgoing):
             return None
-        return await self._key_of(outgoing.proposal.to, fresh=True)
+        to = outgoing.proposal.to
+        if to not in known:
+            known[to] = await self._key_of(to, fresh=True)
+        return known[to]
 
     def _consignment(self, item: Item, outgoing: Outgoing, past_hub: HpkePublicKey | None) -> Hop:
         """Everything that the next node needs for one release; built anew for each attempt."""
@@ -393,14 +523,33 @@ def _outgoing(item: Item, release: str) -> Outgoing:
     )
 
 
-def _words(response: Answer) -> str:
-    later = "; it takes it later" if response.status == 503 else "; it refused the message"
-    return f"answered {response.status}{later}"
+def _together(due: Sequence[OutboxRow]) -> list[OutboxRow]:
+    """The first rows that may share a message: of one precedence, and none that failed often,
+    since it may be what the message fails for."""
+    first = due[0]
+    if first.attempts >= ALONE_FROM:
+        return [first]
+    same = (r for r in due if r.precedence == first.precedence and r.attempts < ALONE_FROM)
+    return list(islice(same, ROWS_MAX))
 
 
-def _answer(response: Answer) -> Mapping[str, Any]:
+def _messages(ready: "Sequence[_Owed]") -> "Iterator[list[_Owed]]":
+    """The parts, in their order, by the messages that they go in: each within its limits."""
+    message: list[_Owed] = []
+    size_bytes = 0
+    for each in ready:
+        size_bytes += len(each.part) + 1
+        if message and (size_bytes > MESSAGE_BYTES or len(message) >= PARTS_MAX):
+            yield message
+            message, size_bytes = [], len(each.part) + 1
+        message.append(each)
+    if message:
+        yield message
+
+
+def _body(answer: Answer) -> Mapping[str, Any]:
     try:
-        value = json.loads(response.body)
+        value = json.loads(answer.body)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

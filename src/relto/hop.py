@@ -6,7 +6,7 @@ recipient and key. Its plaintext is padded, so that its size on the wire is one 
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ from relto.trust import CERTIFICATES_MAX, Certificates
 
 __all__ = [
     "INLINE_BYTES_MAX",
+    "PARTS_MAX",
+    "PLAINTEXT_BYTES_MAX",
     "SEALED_BYTES_MAX",
     "VERSION",
     "Hop",
@@ -36,16 +38,17 @@ INLINE_BYTES_MAX = 64 * 1024
 in a file and follows in ranges."""
 
 RECORDS_MAX = 64
+PARTS_MAX = 64
 CERTIFICATE_BYTES_MAX = 4096
 PLAINTEXT_BYTES_MAX = 1024 * 1024
 SEALED_BYTES_MAX = 2 * PLAINTEXT_BYTES_MAX
 _KEY_ID_BYTES = 32
-_DEPTH_MAX = 6
+_DEPTH_MAX = 6  # of a part
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One message from a node to the next.
+    """One part of a message from a node to the next: one consignment, or results.
 
     `keys` has the payload key of an item for a reader; `sealed_keys` the payload key of an item
     sealed past this node to the last party; `ciphertexts` what is small enough to ride along.
@@ -71,15 +74,21 @@ class Hop:
     @classmethod
     def decode(cls, data: bytes) -> "Hop":
         """Raises PeerError unless `data` is exactly what `encode` writes."""
-        value = canonical.decode(data, size_bytes_max=PLAINTEXT_BYTES_MAX, depth_max=_DEPTH_MAX)
+        return cls.from_json(
+            canonical.decode(data, size_bytes_max=PLAINTEXT_BYTES_MAX, depth_max=_DEPTH_MAX)
+        )
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Hop":
+        """Raises PeerError unless `value` is what `encode` writes."""
         names = {"records", "certificates", "keys", "sealed_keys", "ciphertexts"}
         if not isinstance(value, dict) or value.keys() != names:
-            raise PeerError(f"a hop message has the keys {', '.join(sorted(names))}")
+            raise PeerError(f"a part of a hop message has the keys {', '.join(sorted(names))}")
         records, certificates = value["records"], value["certificates"]
         if not isinstance(records, list) or not 0 < len(records) <= RECORDS_MAX:
-            raise PeerError(f"a hop message has 1 to {RECORDS_MAX} records")
+            raise PeerError(f"a part of a hop message has 1 to {RECORDS_MAX} records")
         if not isinstance(certificates, list) or len(certificates) > CERTIFICATES_MAX:
-            raise PeerError(f"a hop message has at most {CERTIFICATES_MAX} certificates")
+            raise PeerError(f"a part of a hop message has at most {CERTIFICATES_MAX} certificates")
         return cls(
             tuple(Envelope.from_json(record) for record in records),
             Certificates.of(_bytes(der, CERTIFICATE_BYTES_MAX) for der in certificates),
@@ -111,10 +120,14 @@ def _named(value: Any, size_max: int) -> dict[str, bytes]:
     return {name: _bytes(data, size_max) for name, data in value.items()}
 
 
-def seal_hop(hop: Hop, *, sender: str, recipient: str, key: HpkePublicKey) -> bytes:
-    """Bytes to send: the id of the recipient's key (32 bytes), then what is sealed to it."""
+def seal_hop(parts: Sequence[bytes], *, sender: str, recipient: str, key: HpkePublicKey) -> bytes:
+    """Bytes to send: the id of the recipient's key (32 bytes), then what is sealed to it.
+
+    `parts` are hops as `Hop.encode` writes them, 1 to `PARTS_MAX`.
+    """
     info = seal.hop_info(version=VERSION, sender=sender, recipient=recipient, key_id=key.key_id)
-    return bytes.fromhex(key.key_id) + seal.seal(pad(hop.encode()), key, info)
+    plaintext = b"[" + b",".join(parts) + b"]"
+    return bytes.fromhex(key.key_id) + seal.seal(pad(plaintext), key, info)
 
 
 def key_id_of(sealed: bytes) -> str:
@@ -124,12 +137,18 @@ def key_id_of(sealed: bytes) -> str:
     return sealed[:_KEY_ID_BYTES].hex()
 
 
-def open_hop(sealed: bytes, *, sender: str, recipient: str, key: HpkePrivateKey) -> Hop:
-    """The hop message that `sender` sealed to this key. Raises PeerError."""
+def open_hop(sealed: bytes, *, sender: str, recipient: str, key: HpkePrivateKey) -> tuple[Hop, ...]:
+    """The parts of the hop message that `sender` sealed to this key. Raises PeerError."""
     info = seal.hop_info(
         version=VERSION, sender=sender, recipient=recipient, key_id=key.public_key.key_id
     )
-    return Hop.decode(unpad(seal.open_sealed(sealed[_KEY_ID_BYTES:], key, info)))
+    plaintext = unpad(seal.open_sealed(sealed[_KEY_ID_BYTES:], key, info))
+    parts = canonical.decode(
+        plaintext, size_bytes_max=PLAINTEXT_BYTES_MAX, depth_max=_DEPTH_MAX + 1
+    )
+    if not isinstance(parts, list) or not 0 < len(parts) <= PARTS_MAX:
+        raise PeerError(f"a hop message has 1 to {PARTS_MAX} parts")
+    return tuple(Hop.from_json(part) for part in parts)
 
 
 def _past_hub_info(*, sender: str, recipient: str, key_id: str, item: str) -> bytes:

@@ -20,6 +20,8 @@ __all__ = ["Incoming", "Item", "Outgoing", "Proposal"]
 
 ITEM_BYTES_MAX = 4 * 1024 * 1024
 
+_UNSIGNED = (Signature("0" * 64, b"\0"),)  # to read a manifest, signed or not yet
+
 Json = dict[str, Any]
 
 
@@ -116,9 +118,7 @@ class Item:
 
     @property
     def manifest(self) -> Manifest:
-        return Manifest.from_json(
-            canonical.decode(self.manifest_payload, size_bytes_max=ITEM_BYTES_MAX)  # type: ignore[arg-type]  # an object: it was decoded before it was kept
-        )
+        return decode_record(Envelope(Manifest.type(), self.manifest_payload, _UNSIGNED), Manifest)
 
     @property
     def manifest_envelope(self) -> Envelope:

@@ -8,7 +8,7 @@ through `relto.courier`.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -40,6 +40,7 @@ from relto.seal import HpkePrivateKey
 from relto.stores.writer import Commits
 from relto.system import Surroundings
 from relto.trust import Certificates, Trust
+from relto.turns import Turns
 
 __all__ = ["Node", "NodeSecrets"]
 
@@ -51,6 +52,9 @@ RECORD_BYTES_MAX = 256 * 1024
 FRAME_BYTES = 12  # the two lengths before a payload's header and its padding
 BLOB_PART_BYTES = 1024 * 1024
 LISTING_MAX = 500
+GROUP_MAX = 16  # jobs of one message that share a commit
+ITEMS_KEPT = 1_024  # decoded items in memory
+HPKE_KEYS_KEPT = 16
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,9 @@ class Node:
         self.suite = around.suite
         self.on_broken = around.on_broken
         self.writer = writer
+        self.turns = Turns()
+        self._items: dict[str, tuple[bytes, Item]] = {}  # as last decoded or encoded
+        self._hpke_keys: dict[str, HpkePrivateKey] = {}
         self.wakers: dict[str, Callable[[], None]] = {}  # by peer: its outbox has something
         if self.clock.exercise:
             with store.read() as reader:
@@ -102,9 +109,21 @@ class Node:
 
     # writing: one event, one transaction
 
-    async def submit(self, job: Callable[[Transaction], Any]) -> Any:
+    async def submit(self, job: Callable[[Transaction], Any], precedence: int = 1) -> Any:
         """The job's result, once it is durable. Raises what it refused with."""
-        return await asyncio.wrap_future(self.writer.submit(job))
+        return await asyncio.wrap_future(self.writer.submit(job, precedence))
+
+    async def submit_all(
+        self, jobs: Sequence[Callable[[Transaction], Any]], precedence: int
+    ) -> list[Any]:
+        """For each job its result, or the ReltoError that it refused with, once all is durable.
+
+        Not more than `GROUP_MAX` share a commit, so that what is urgent gets in between.
+        """
+        groups = [jobs[i : i + GROUP_MAX] for i in range(0, len(jobs), GROUP_MAX)]
+        futures = [self.writer.submit_all(group, precedence) for group in groups]
+        done = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
+        return [result for results in done for result in results]
 
     async def happen(self, item: str, event: Event) -> Effects:
         """One event to one item. A refusal by the decision is journaled before it is told."""
@@ -125,8 +144,7 @@ class Node:
     def apply(self, tx: Transaction, item_id: str, event: Event) -> Effects:
         """Load the aggregate, step, write: to be run inside a job."""
         now = self.clock.instant()
-        body = tx.get("item", item_id)
-        before = None if body is None else Item.decode(body)
+        before = self._read_item(tx, item_id)
         view = View(
             self.party,
             self.engine,
@@ -152,11 +170,32 @@ class Node:
         for number in effects.forget:
             tx.outbox_remove(number)
         if item is not None:
-            tx.put("item", item.id, item.encode(), state=item.state, rank=item.at)
+            body = item.encode()
+            tx.put("item", item.id, body, state=item.state, rank=item.at)
+            self._keep_item(body, item)
             _write_reviews(tx, before, item)
         if any(send.release is not None for send in effects.send):
             self._use_seq(tx, 0 if item is None else len(item.outgoing))
         return replace(effects, item=item)
+
+    def _read_item(self, reader: Reader, item_id: str) -> Item | None:
+        body = reader.get("item", item_id)
+        if body is None:
+            return None
+        kept = self._items.get(item_id)
+        if kept is not None and kept[0] == body:
+            return kept[1]
+        item = Item.decode(body)
+        self._keep_item(body, item)
+        return item
+
+    def _keep_item(self, body: bytes, item: Item) -> None:
+        """Remember what a body says. It counts only for exactly that body, whoever asks when."""
+        if len(body) <= RECORD_BYTES_MAX:
+            self._items[item.id] = (body, item)
+        while len(self._items) > ITEMS_KEPT:
+            with suppress(KeyError, StopIteration, RuntimeError):  # another thread was faster
+                self._items.pop(next(iter(self._items)))
 
     def journal(self, tx: Transaction, entry: dict[str, Any], now: str) -> None:
         """One entry of what this node decided or did: ids and codes, never content."""
@@ -242,6 +281,7 @@ class Node:
             for row in tx.listing("hpke-key", limit=LISTING_MAX):
                 if moment(row.rank) <= now:
                     tx.delete("hpke-key", row.key)
+                    self._hpke_keys.pop(row.key, None)
                 newest = max(newest, row.rank)
             if newest and moment(newest) > now + HPKE_RENEW_BEFORE:
                 return
@@ -264,7 +304,12 @@ class Node:
             wrapped = reader.get("hpke-key", key_id)
         if wrapped is None:
             return None
-        return HpkePrivateKey(self.unwrap(wrapped, f"hpke-key/{key_id}"), self.suite)
+        if key_id in self._hpke_keys:
+            return self._hpke_keys[key_id]
+        key = HpkePrivateKey(self.unwrap(wrapped, f"hpke-key/{key_id}"), self.suite)
+        if len(self._hpke_keys) < HPKE_KEYS_KEPT:
+            self._hpke_keys[key_id] = key
+        return key
 
     def node_key(self) -> Envelope:
         """Our signed announcement of the present HPKE key."""
@@ -341,7 +386,7 @@ class Node:
             return self.apply(tx, item, event)
 
         try:
-            effects: Effects = await self.submit(job)
+            effects: Effects = await self.submit(job, PRECEDENCES.index(precedence))
         except Refused as e:
             refused = e
             await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))
@@ -387,10 +432,10 @@ class Node:
     def item(self, item_id: str) -> Item:
         """Raises CallerError if there is none."""
         with self.store.read() as reader:
-            body = reader.get("item", item_id)
-        if body is None:
+            item = self._read_item(reader, item_id)
+        if item is None:
             raise CallerError("no such item here; see relto inbox and relto review list")
-        return Item.decode(body)
+        return item
 
     def ciphertext(self, item: Item) -> bytes:
         """All of an item's ciphertext."""

@@ -9,7 +9,8 @@ import hashlib
 import hmac
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
@@ -18,7 +19,7 @@ from relto import canonical, streams
 from relto.certificates import decode_certificate, identity_of, verify_leaf
 from relto.clauses import Share
 from relto.consignments import Consignment, verify_consignment
-from relto.errors import CallerError, PeerError, StoreFull
+from relto.errors import CallerError, PeerError, ReltoError, StoreFull
 from relto.events import Arrive, Complete, Effects, NotYet
 from relto.events import Result as ResultEvent
 from relto.hop import SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
@@ -26,7 +27,7 @@ from relto.links import LinkError, Request, Response
 from relto.marks import PARTY_PATTERN
 from relto.node import BLOB_PART_BYTES, Node
 from relto.ports import Answer, Transaction
-from relto.records import Receipt, Refusal, decode_record
+from relto.records import PRECEDENCES, Receipt, Refusal, Release, decode_record
 from relto.trust import Certificates
 
 __all__ = ["Peering", "peer_of"]
@@ -37,6 +38,7 @@ _CIPHERTEXT = re.compile(r"/relto/v1/ciphertext/([0-9a-f]{64})\Z")
 _NODE_KEY = re.compile(rf"/relto/v1/node-key/({PARTY_PATTERN})\Z")
 _OFFSET = re.compile(r"offset=(0|[1-9][0-9]{0,12})\Z")
 RANGE_BYTES_MAX = 1024 * 1024
+LONG_BYTES = 128 * 1024  # a hop message above it waits until nothing urgent is at work
 
 
 class StaleKey(PeerError):
@@ -48,6 +50,22 @@ def _answer(code: int, **body: Any) -> Response:
 
 
 REFUSED = _answer(400, status="refused")
+STALE = _answer(409, status="stale-key")
+RETRY = _answer(503, status="retry")
+_WHOLE = {"refused": REFUSED, "stale-key": STALE, "retry": RETRY}
+"""What a message is answered of which every part gets the same word."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one part of a hop message asks for, verified: a job of the store.
+
+    `expects` is the release whose ciphertext is to follow in ranges, if one is.
+    """
+
+    precedence: int
+    job: Callable[[Transaction], list[Effects]]
+    expects: str = ""
 
 
 def peer_of(node: Node, der: bytes, now: datetime) -> str:
@@ -79,11 +97,9 @@ class Peering:
             peer = peer_of(self.node, request.peer, self.node.clock.system_now())
             return await self._route(peer, request)
         except StaleKey:
-            return _answer(409, status="stale-key")
-        except NotYet:
-            return _answer(503, status="retry")
-        except (StoreFull, LinkError):
-            return _answer(503, status="retry")
+            return STALE
+        except (NotYet, StoreFull, LinkError):
+            return RETRY
         except (PeerError, CallerError) as e:
             log.warning("refused a message of %s: %s", peer, e)
             return REFUSED
@@ -119,16 +135,70 @@ class Peering:
     async def _hop(self, peer: str, sealed: bytes) -> Response:
         if len(sealed) > SEALED_BYTES_MAX:
             raise PeerError(f"a hop message of {len(sealed)} bytes")
+        if len(sealed) > LONG_BYTES:  # many parts, or a large one: what is urgent is neither
+            await self.node.turns.wait(len(PRECEDENCES))
         key = self.node.hpke_key(key_id_of(sealed))
         if key is None:
             raise StaleKey("sealed to a key that we no longer have")
-        hop = open_hop(sealed, sender=peer, recipient=self.node.party, key=key)
-        kinds = {record.payload_type for record in hop.records}
-        if kinds <= {Receipt.type(), Refusal.type()}:
-            return await self._results(peer, hop)
-        return await self._arrive(peer, hop)
+        parts = open_hop(sealed, sender=peer, recipient=self.node.party, key=key)
+        verified = [await self._verified(peer, part) for part in parts]
+        answers = await self._taken(peer, verified)
+        words = {answer["status"] for answer in answers}
+        if len(words) == 1 and words <= _WHOLE.keys():
+            return _WHOLE[words.pop()]
+        return _answer(200, parts=answers)
 
-    async def _results(self, peer: str, hop: Hop) -> Response:
+    async def _verified(self, peer: str, part: Hop) -> "_Asked | PeerError | StoreFull":
+        """What a part asks for, once all its signatures hold; or why it is not taken."""
+        await self.node.turns.wait(_precedence(part))
+        try:
+            kinds = {record.payload_type for record in part.records}
+            if kinds <= {Receipt.type(), Refusal.type()}:
+                return self._results(peer, part)
+            return self._arrival(peer, part)
+        except (PeerError, StoreFull) as e:
+            return e
+
+    async def _taken(
+        self, peer: str, verified: "list[_Asked | PeerError | StoreFull]"
+    ) -> list[dict[str, Any]]:
+        """The answers to all parts, once what they ask for is durable."""
+        asked = [each for each in verified if isinstance(each, _Asked)]
+        done: list[Any] = []
+        if asked:
+            least = min(each.precedence for each in asked)
+            try:
+                done = await self.node.submit_all([each.job for each in asked], least)
+            except StoreFull as e:
+                done = [e] * len(asked)
+        results = iter(done)
+        return [
+            await self._told(peer, each, next(results) if isinstance(each, _Asked) else each)
+            for each in verified
+        ]
+
+    async def _told(self, peer: str, asked: object, result: Any) -> dict[str, Any]:
+        """The answer to one part, whose job gave `result`."""
+        if isinstance(result, StaleKey):
+            return {"status": "stale-key"}
+        if isinstance(result, NotYet | StoreFull):
+            return {"status": "retry"}
+        if isinstance(result, ReltoError):
+            log.warning("refused a message of %s: %s", peer, result)
+            return {"status": "refused"}
+        self.node.wake(send.peer for effects in result for send in effects.send)
+        release = asked.expects if isinstance(asked, _Asked) else ""
+        item = result[-1].item
+        if not release or item is None or not _is_receiving(result[-1], release):
+            return {"status": "accepted"}
+        async with self._one_at_a_time(release):
+            have = await asyncio.to_thread(lambda: self.node.store.blob_size(release))
+            if have >= item.manifest.ciphertext_bytes:  # a crash came after the last range
+                have = await self._finish(item.id, release)
+        return {"status": "accepted", "have": have}
+
+    def _results(self, peer: str, hop: Hop) -> "_Asked":
+        events: list[tuple[str, ResultEvent]] = []
         for envelope in hop.records:
             kind: type[Receipt] | type[Refusal]
             kind = Receipt if envelope.payload_type == Receipt.type() else Refusal
@@ -137,11 +207,12 @@ class Peering:
                 envelope, kind, party=record.party, certificates=hop.certificates
             )
             vouched = hop.certificates.for_signers(signers)
-            event = ResultEvent(peer, envelope, record, vouched)
-            await self.node.happen(record.item, event)
-        return _answer(200, status="accepted")
+            events.append((record.item, ResultEvent(peer, envelope, record, vouched)))
+        return _Asked(
+            _precedence(hop), lambda tx: [self.node.apply(tx, item, e) for item, e in events]
+        )
 
-    async def _arrive(self, peer: str, hop: Hop) -> Response:
+    def _arrival(self, peer: str, hop: Hop) -> "_Asked":
         consignment = verify_consignment(hop, self.node.trust)
         self.node.require_room(consignment.release.precedence)
         key = self._payload_key(consignment)
@@ -156,23 +227,15 @@ class Peering:
         release = consignment.release_envelope.record_id
         event = Arrive(peer, consignment, wrapped, "" if ciphertext is None else "row")
 
-        def job(tx: Transaction) -> Effects:
+        def job(tx: Transaction) -> list[Effects]:
             effects = self.node.apply(tx, consignment.item, event)
             if effects.item is not None and effects.item.stored == "row" and ciphertext:
                 tx.put("ciphertext", consignment.item, ciphertext)
             if ciphertext is None and _is_receiving(effects, release):
                 tx.put("receiving", release, consignment.item.encode(), state=peer)
-            return effects
+            return [effects]
 
-        effects: Effects = await self.node.submit(job)
-        self.node.wake(send.peer for send in effects.send)
-        if ciphertext is None and _is_receiving(effects, release):
-            async with self._one_at_a_time(release):
-                have = await asyncio.to_thread(lambda: self.node.store.blob_size(release))
-                if have >= manifest.ciphertext_bytes:  # a crash came after the last range
-                    have = await self._finish(consignment.item, release)
-            return _answer(200, status="accepted", have=have)
-        return _answer(200, status="accepted")
+        return _Asked(_precedence(hop), job, release if ciphertext is None else "")
 
     def _payload_key(self, consignment: Consignment) -> bytes | None:
         """The payload key, checked against the manifest's commitment; None if we do not read."""
@@ -271,6 +334,12 @@ class Peering:
         for offset in range(0, size, BLOB_PART_BYTES):
             digest.update(self.node.store.blob_read(release, offset, BLOB_PART_BYTES))
         return digest.hexdigest()
+
+
+def _precedence(part: Hop) -> int:
+    """How urgent a part is, by what its sender says; results are short, and wait for FLASH only."""
+    releases = [r for r in part.records if r.payload_type == Release.type()]
+    return PRECEDENCES.index(decode_record(releases[-1], Release).precedence) if releases else 1
 
 
 def _is_receiving(effects: Effects, release: str) -> bool:

@@ -5,10 +5,11 @@ decoders here are strict and know no keys: `relto.trust` says whose signature a 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from relto import canonical
 from relto.decisions import Leg
@@ -41,6 +42,8 @@ CHAIN_MAX = 16  # releases (the prior ones and its own) or approvals that one re
 SOURCES_MAX = 256
 SEQ_MAX = 2**53 - 1
 TEXT_CHARS_MAX = 512
+REMEMBERED = 2_048  # decoded records in memory, each from at most
+REMEMBERED_BYTES = 8 * 1024
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 Json = dict[str, Any]
@@ -416,7 +419,19 @@ def decode_record(envelope: Envelope, kind: type[R]) -> R:
     """
     if envelope.payload_type != kind.type():
         raise PeerError(f"record is of type {quoted(envelope.payload_type)}, not {kind.type()}")
-    data = canonical.decode(envelope.payload, size_bytes_max=RECORD_BYTES_MAX)
+    if len(envelope.payload) > REMEMBERED_BYTES:
+        return _decode(envelope.payload, kind)
+    return cast(R, _remembered(envelope.payload, cast(Hashable, kind)))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _remembered(payload: bytes, kind: Any) -> Any:
+    """A record is looked at many times on its way. What is refused is not kept."""
+    return _decode(payload, kind)
+
+
+def _decode(payload: bytes, kind: type[R]) -> R:
+    data = canonical.decode(payload, size_bytes_max=RECORD_BYTES_MAX)
     try:
         return kind.from_json(_object(data, kind.NAME))
     except CallerError as e:

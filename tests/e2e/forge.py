@@ -119,7 +119,7 @@ class Party:
 
     async def seal(self, client: Client, to: str, hop: Hop, sender: str = "") -> bytes:
         key = await self.key_of(client, to)
-        return seal_hop(hop, sender=sender or self.code, recipient=to, key=key)
+        return seal_hop([hop.encode()], sender=sender or self.code, recipient=to, key=key)
 
     def item(self, content: bytes = b"", to: str = "", **label: Any) -> Forged:
         """An item of ours on its way over the hub, as the article without review has it."""

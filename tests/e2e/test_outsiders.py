@@ -98,13 +98,12 @@ def test_every_refusal_of_a_party_is_the_same_to_the_byte(tisa: Nodes) -> None:
 
     async def ask(client: Client) -> list[Response]:
         key = await _node_key(client, "USA")
-        announcement = Hop.decode(
-            (await client.request("GET", "/relto/v1/node-key/USA", timeout_s=5)).body
-        )
+        answer = await client.request("GET", "/relto/v1/node-key/USA", timeout_s=5)
+        parts = [Hop.decode(answer.body).encode()]
         sealed = [
-            seal_hop(announcement, sender="KOR", recipient="USA", key=key),  # no such message
-            seal_hop(announcement, sender="JPN", recipient="USA", key=key),  # another's name
-            seal_hop(announcement, sender="KOR", recipient="JPN", key=key),  # another's address
+            seal_hop(parts, sender="KOR", recipient="USA", key=key),  # no such message
+            seal_hop(parts, sender="JPN", recipient="USA", key=key),  # another's name
+            seal_hop(parts, sender="KOR", recipient="JPN", key=key),  # another's address
             bytes.fromhex(key.key_id) + bytes(2000),
         ]
         posts = [("POST", "/relto/v1/hop", body, "") for body in (*sealed, b"", b"short")]
@@ -128,11 +127,10 @@ def test_every_refusal_of_a_party_is_the_same_to_the_byte(tisa: Nodes) -> None:
 
 def test_a_message_for_a_key_that_is_gone_is_told_so(tisa: Nodes) -> None:
     async def ask(client: Client) -> list[Response]:
-        announcement = Hop.decode(
-            (await client.request("GET", "/relto/v1/node-key/USA", timeout_s=5)).body
-        )
+        answer = await client.request("GET", "/relto/v1/node-key/USA", timeout_s=5)
+        parts = [Hop.decode(answer.body).encode()]
         old = HpkePrivateKey(bytes(32)).public_key
-        sealed = seal_hop(announcement, sender="KOR", recipient="USA", key=old)
+        sealed = seal_hop(parts, sender="KOR", recipient="USA", key=old)
         return [await client.request("POST", "/relto/v1/hop", sealed, timeout_s=5)]
 
     [answer] = called(tisa, "KOR", "USA", ask)

@@ -1,26 +1,28 @@
-"""Group commit: one thread writes what many ask for, many jobs to a commit.
+"""Group commit: one thread writes what many ask for, the most urgent first, many jobs to a commit.
 
 A job's result is known only when its commit is durable. The queue has a limit: past it the
 asker is told to come back (`StoreFull`), and nothing is lost.
 """
 
-import queue
+import heapq
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from relto.errors import ReltoError, StoreBroken, StoreFull
 from relto.ports import Store, Transaction
 
-__all__ = ["BATCH_MAX", "QUEUE_MAX", "Commits", "Writer"]
+__all__ = ["BATCH_MAX", "QUEUE_MAX", "QUEUE_URGENT_MAX", "Commits", "Writer"]
 
-QUEUE_MAX = 4096
-BATCH_MAX = 128
+QUEUE_MAX = 4096  # jobs that wait
+QUEUE_URGENT_MAX = 4352  # with those of precedence 0 (FLASH), for which there is always some place
+BATCH_MAX = 32  # jobs of one commit: what is urgent waits for one commit, so that it is kept short
 
 Job = Callable[[Transaction], Any]
-_Entry = tuple[Job, "Future[Any]"]
+Results = list[Any]  # for each job what it gave, or the ReltoError that it refused with
 
 
 class Commits(Protocol):
@@ -28,13 +30,39 @@ class Commits(Protocol):
 
     Obligations:
     * The future of a job has its result, or its refusal, once the commit is durable.
+    * Of what waits the least `precedence` goes first (0 is FLASH), then what was asked for first.
     * `StoreFull`: there is no place for the job; nothing was done.
     * `StoreBroken`: the store failed; the process is ending.
     """
 
-    def submit(self, job: Job) -> "Future[Any]": ...
+    def submit(self, job: Job, precedence: int = 1) -> "Future[Any]":
+        """The job's result; it raises what the job refused with."""
+        ...
+
+    def submit_all(self, jobs: Sequence[Job], precedence: int) -> "Future[Results]":
+        """Several jobs in one commit: for each its result, or the ReltoError as a value."""
+        ...
 
     def close(self) -> None: ...
+
+
+@dataclass(order=True, slots=True)
+class _Asked:
+    """Jobs that go into one commit together. They compare by who goes first."""
+
+    precedence: int
+    number: int
+    jobs: Sequence[Job] = field(compare=False)
+    future: "Future[Any]" = field(compare=False)
+    is_one: bool = field(compare=False)
+
+    def answer(self, results: Results) -> None:
+        if not self.is_one:
+            self.future.set_result(results)
+        elif isinstance(results[0], ReltoError):
+            self.future.set_exception(results[0])
+        else:
+            self.future.set_result(results[0])
 
 
 class Writer:
@@ -47,67 +75,89 @@ class Writer:
     def __init__(self, store: Store, *, on_broken: Callable[[BaseException], None]) -> None:
         self._store = store
         self._on_broken = on_broken
-        self._queue: queue.Queue[_Entry | None] = queue.Queue(QUEUE_MAX)
         self._broken = False
+        self._closing = False
+        self._waiting: list[_Asked] = []  # a heap
+        self._jobs_waiting = 0
+        self._number = 0
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="relto-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job) -> "Future[Any]":
-        """The future of a job: its result, or its refusal, once the commit is durable."""
-        future: Future[Any] = Future()
-        if self._broken:
-            future.set_exception(StoreBroken("the store is broken; the node is ending"))
-            return future
-        try:
-            self._queue.put_nowait((job, future))
-        except queue.Full:
-            future.set_exception(StoreFull("too much is waiting to be written; try again"))
-        return future
+    def submit(self, job: Job, precedence: int = 1) -> "Future[Any]":
+        return self._ask([job], precedence, is_one=True)
+
+    def submit_all(self, jobs: Sequence[Job], precedence: int) -> "Future[Results]":
+        """As the port says. More than `BATCH_MAX` jobs are a commit of their own."""
+        return self._ask(jobs, precedence, is_one=False)
 
     def close(self) -> None:
-        """Finish what waits, then stop. No job is taken afterwards."""
-        self._queue.put(None)
+        """Commit what was submitted, and stop."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
         self._thread.join()
 
-    def _run(self) -> None:
-        going = True
-        while going:
-            batch: list[_Entry] = []
-            entry = self._queue.get()
-            while entry is not None:
-                batch.append(entry)
-                if len(batch) >= BATCH_MAX:
-                    break
-                try:
-                    entry = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            going = entry is not None
-            if batch:
-                self._commit(batch)
+    @property
+    def jobs_waiting(self) -> int:
+        """Jobs that were submitted, and that no commit has taken up yet."""
+        return self._jobs_waiting
 
-    def _commit(self, asked: list[_Entry]) -> None:
-        # From here on an asker who gives up no longer stops its job; before, nothing was done.
-        batch = [entry for entry in asked if entry[1].set_running_or_notify_cancel()]
-        if not batch:
-            return
+    def _ask(self, jobs: Sequence[Job], precedence: int, *, is_one: bool) -> "Future[Any]":
+        future: Future[Any] = Future()
+        with self._changed:
+            waiting_max = QUEUE_MAX if precedence else QUEUE_URGENT_MAX
+            if self._broken or self._closing:
+                future.set_exception(StoreBroken("the store is broken; the node is ending"))
+            elif self._jobs_waiting + len(jobs) > waiting_max:
+                future.set_exception(
+                    StoreFull("too much is waiting to be written; come back later")
+                )
+            else:
+                self._number += 1
+                asked = _Asked(precedence, self._number, jobs, future, is_one)
+                heapq.heappush(self._waiting, asked)
+                self._jobs_waiting += len(jobs)
+                self._changed.notify()
+        return future
+
+    def _run(self) -> None:
+        while batch := self._next():
+            # From here on an asker who gives up no longer stops its jobs; before, nothing was done.
+            asked = [each for each in batch if each.future.set_running_or_notify_cancel()]
+            if asked:
+                self._commit(asked)
+
+    def _next(self) -> list[_Asked]:
+        """What goes into the next commit, the most urgent first; nothing once all is done."""
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            batch: list[_Asked] = []
+            jobs = 0
+            while self._waiting and (not batch or jobs + len(self._waiting[0].jobs) <= BATCH_MAX):
+                batch.append(heapq.heappop(self._waiting))
+                jobs += len(batch[-1].jobs)
+            self._jobs_waiting -= jobs
+            return batch
+
+    def _commit(self, batch: Sequence[_Asked]) -> None:
         try:
-            results = self._store.commit([job for job, _ in batch])
+            results = self._store.commit([job for asked in batch for job in asked.jobs])
         except StoreFull as e:
             # Space for receipts and FLASH; the node takes nothing else until it is back (rule 8).
             with suppress(StoreFull):
                 self._store.release_ballast()
-            for _, future in batch:
-                future.set_exception(e)
+            for asked in batch:
+                asked.future.set_exception(e)
             return
         except BaseException as e:
             self._broken = True
-            for _, future in batch:
-                future.set_exception(e)
+            for asked in batch:
+                asked.future.set_exception(e)
             self._on_broken(e)
             return
-        for (_, future), result in zip(batch, results, strict=True):
-            if isinstance(result, ReltoError):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        done = 0
+        for asked in batch:
+            asked.answer(results[done : done + len(asked.jobs)])
+            done += len(asked.jobs)
