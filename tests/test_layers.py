@@ -14,16 +14,17 @@ LAYERS: dict[str, str] = {
     "labels": "labels questions",
     "agreements": "agreements clauses regime suspicions timeline",
     "decisions": "answers channels decisions explanations phrases readers",
-    "records": "certificates consignments deriving events hop items journals records trust",
+    "records": "certificates comparing consignments deriving events hop items journals records "
+    "trust",
     "exchange": "exchange",
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
-    "links.http links.server links.streams links.tls stores stores.files stores.folder "
-    "stores.fuse stores.limits stores.memory stores.rows stores.snapshots stores.sqlite "
-    "stores.writer system",
-    "node": "backups counter courier node peering serving showing turns",
-    "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.backup apps.cli.decide apps.cli.items "
-    "apps.cli.journal apps.cli.keys apps.cli.node apps.cli.regime apps.clock apps.demo "
-    "apps.demo.__main__ apps.demo.coalition",
+    "links.http links.server links.streams links.tls stores stores.checking stores.files "
+    "stores.folder stores.fuse stores.limits stores.memory stores.rows stores.snapshots "
+    "stores.sqlite stores.writer system",
+    "node": "backups counter courier findings node peering serving showing sightings turns",
+    "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.backup apps.cli.decide "
+    "apps.cli.doctor apps.cli.items apps.cli.journal apps.cli.keys apps.cli.node apps.cli.regime "
+    "apps.clock apps.demo apps.demo.__main__ apps.demo.coalition",
 }
 PURE = ("ground", "bytes", "marks", "labels", "agreements", "decisions", "records", "exchange")
 # All that the core needs from elsewhere: no clock, socket, disk, randomness, thread or log.

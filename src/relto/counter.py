@@ -27,6 +27,7 @@ from relto.node import LISTING_MAX, Node
 from relto.payloads import Payload
 from relto.records import PRECEDENCES, Approval, JournalHead, Manifest, decode_record
 from relto.showing import Showing
+from relto.sightings import Sightings
 from relto.tables import quoted
 from relto.trust import Certificates
 
@@ -46,9 +47,11 @@ class Counter:
     def __init__(self, node: Node, couriers: Mapping[str, Courier]) -> None:
         self.node = node
         self.couriers = couriers
+        self.sightings = Sightings(node, couriers)
         self.showing = Showing(node)
         self._routes: list[tuple[str, re.Pattern[str], Callable[..., Awaitable[Json | bytes]]]] = [
             ("GET", re.compile(r"/status\Z"), self._status),
+            ("GET", re.compile(r"/sightings\Z"), self._sightings),
             ("GET", re.compile(r"/items\Z"), self._items),
             ("GET", re.compile(r"/items/([0-9a-f]{4,64})\Z"), self._item),
             ("GET", re.compile(r"/items/([0-9a-f]{4,64})/payload\Z"), self._payload),
@@ -143,6 +146,12 @@ class Counter:
             "journal": {"entries": head, "link": link.hex()},
             "ballast": node.store.ballast_held,
         }
+
+    async def _sightings(self, request: Request, who: str) -> Json:
+        """Every connected peer, asked now."""
+        await self.sightings.look()
+        latest = self.sightings.latest
+        return {"peers": [latest[party].to_json() for party in sorted(latest)]}
 
     async def _items(self, request: Request, who: str) -> Json:
         options = _query(request.query, {"state", "after", "limit"})

@@ -113,6 +113,7 @@ class Courier:
         self.peer = peer.party
         self.link = link
         self.link_error = ""  # why the peer could not be reached last, for people to see
+        self.certificate = b""  # that it showed last (DER), checked or not
         self._calls_failed = 0  # since it could not be reached
         self._awake = [asyncio.Event() for _ in LANES]
         self._tasks: list[asyncio.Task[None]] = []

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from relto import canonical, streams
 from relto.certificates import decode_certificate, identity_of, verify_leaf
 from relto.clauses import Share
+from relto.comparing import standings
 from relto.consignments import Consignment, verify_consignment
 from relto.errors import CallerError, PeerError, ReltoError, StoreFull
 from relto.events import Arrive, Complete, Effects, NotYet
@@ -114,6 +115,9 @@ class Peering:
         node_key = _NODE_KEY.match(request.path)
         if request.method == "GET" and node_key:
             return await self._node_key(node_key[1])
+        if request.method == "GET" and request.path == "/relto/v1/agreements":
+            regime, at = self.node.engine.regime, self.node.clock.instant()
+            return Response(200, standings(regime, self.node.party, peer, at).encode())
         raise PeerError("no such request")
 
     async def _node_key(self, party: str) -> Response:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import resource
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -33,14 +33,22 @@ from relto.links import (
 )
 from relto.node import Node, NodeSecrets
 from relto.peering import Peering, peer_of
-from relto.regime import closure, load_regime
+from relto.regime import Regime, closure, load_regime
 from relto.stores import SqliteStore
 from relto.stores.folder import read_folder
 from relto.stores.writer import Writer
 from relto.system import Surroundings, SystemClock, end_process
 from relto.trust import Trust
 
-__all__ = ["CONFIG_FILE", "open_node", "read_config", "serve"]
+__all__ = [
+    "CONFIG_FILE",
+    "open_node",
+    "open_regime",
+    "open_trust",
+    "read_certificate",
+    "read_config",
+    "serve",
+]
 
 log = logging.getLogger("relto.serving")
 
@@ -48,6 +56,7 @@ CONFIG_FILE = "node.toml"
 BALLAST_BYTES = 16 * 1024 * 1024
 KEY_CHECK_S = 3_600
 ROOM_CHECK_S = 30
+SIGHTING_S = 60
 PEER_LIMITS = Limits(body_bytes_max=SEALED_BYTES_MAX)
 HEAD_BYTES_MAX = 1024 * 1024  # what a request of our own people has beside the payload
 
@@ -64,15 +73,19 @@ def read_config(folder: Path) -> Config:
     return decode_config(data, file)
 
 
-def open_node(config: Config, passphrase: Passphrase) -> Node:
-    """The node of a configuration, its store open, its keys in memory. Raises CallerError."""
+def open_regime(config: Config) -> Regime:
+    """What the node knows of the regime in its configuration. Raises CallerError."""
     files, problems = read_folder(config.regime)
     if problems.errors:
         raise CallerError(f"{config.regime}: {problems.errors[0]}")
     regime = load_regime(files)
     if config.party not in regime.parties:
         raise CallerError(f'party "{config.party}" has no scheme in {config.regime}')
-    own = closure(regime, config.party)
+    return closure(regime, config.party)
+
+
+def open_trust(config: Config, regime: Regime) -> Trust:
+    """The CAs of this party and of its peers, as the agreements state them. Raises CallerError."""
     folder = open_key_folder(config.keys)
     identity = folder.identity
     if identity.party != config.party:
@@ -81,12 +94,19 @@ def open_node(config: Config, passphrase: Passphrase) -> Node:
         raise CallerError(
             'clock = "exercise" needs EXERCISE certificates; these are real: remove the setting'
         )
-    certificates = [folder.certificate("ca"), *(_certificate(p) for p in config.peers.values())]
+    certificates = [folder.certificate("ca"), *(read_certificate(p) for p in config.peers.values())]
     cas = [c.public_bytes(Encoding.DER) for c in certificates]
     try:
-        trust = Trust.under(own, cas, exercise=identity.exercise)
+        return Trust.under(regime, cas, exercise=identity.exercise)
     except PeerError as e:
         raise CallerError(str(e)) from e
+
+
+def open_node(config: Config, passphrase: Passphrase) -> Node:
+    """The node of a configuration, its store open, its keys in memory. Raises CallerError."""
+    own = open_regime(config)
+    trust = open_trust(config, own)
+    folder = open_key_folder(config.keys)
     keys = NodeSecrets(
         folder.signer("node", passphrase),
         folder.certificate("node").public_bytes(Encoding.DER),
@@ -98,7 +118,8 @@ def open_node(config: Config, passphrase: Passphrase) -> Node:
     return Node(config, store, writer, Engine(own), trust, keys, around)
 
 
-def _certificate(peer: Peer) -> x509.Certificate:
+def read_certificate(peer: Peer) -> x509.Certificate:
+    """A peer's CA, from the file that the configuration names. Raises CallerError."""
     try:
         certificate = x509.load_pem_x509_certificate(peer.ca.read_bytes())
     except (OSError, ValueError) as e:
@@ -117,7 +138,7 @@ async def serve(
     node = open_node(config, passphrase)
     folder = open_key_folder(config.keys)
     connected = [peer for peer in config.peers.values() if peer.is_connected]
-    pems = [_certificate(peer).public_bytes(Encoding.PEM) for peer in connected]
+    pems = [read_certificate(peer).public_bytes(Encoding.PEM) for peer in connected]
     certificate = folder.certificate_path("tls")
     key = KeyFile(folder.key_path("tls"), passphrase.reveal)
     own = folder.certificate("ca").public_bytes(Encoding.PEM)
@@ -130,20 +151,17 @@ async def serve(
         stack.callback(node.close)
         await node.renew_key()
         await node.sweep()
-        couriers = {
-            peer.party: Courier(
-                node,
-                peer,
-                Client(
-                    peer.host,
-                    peer.port,
-                    to_client,
-                    check_peer=partial(_check_peer, node, peer.party),
-                    limits=PEER_LIMITS,
-                ),
+        couriers: dict[str, Courier] = {}
+        for peer in connected:
+            client = Client(
+                peer.host,
+                peer.port,
+                to_client,
+                check_peer=partial(_check_peer, node, couriers, peer.party),
+                limits=PEER_LIMITS,
             )
-            for peer in connected
-        }
+            couriers[peer.party] = Courier(node, peer, client)
+        counter = Counter(node, couriers)
         peers = Server(
             Peering(node, couriers).handle,
             TlsAddress(config.host, config.port, to_server),
@@ -152,7 +170,7 @@ async def serve(
             identify=lambda der: _identify(node, der),
         )
         people = Server(
-            Counter(node, couriers).handle,
+            counter.handle,
             UnixAddress(config.socket, config.socket_mode),
             on_error=_log_error,
             limits=Limits(body_bytes_max=config.payload_bytes_max + HEAD_BYTES_MAX),
@@ -163,7 +181,11 @@ async def serve(
         for courier in couriers.values():
             await courier.start()
             stack.push_async_callback(courier.close)
-        for task in (_every(KEY_CHECK_S, node.renew_key), _every(ROOM_CHECK_S, node.find_room)):
+        for task in (
+            _every(KEY_CHECK_S, node.renew_key),
+            _every(ROOM_CHECK_S, node.find_room),
+            _every(SIGHTING_S, counter.sightings.look),
+        ):
             stack.callback(asyncio.create_task(task).cancel)
         log.info("node of %s listens on %s:%s", config.party, config.host, config.port)
         ready()
@@ -176,7 +198,8 @@ def _identify(node: Node, peer: bytes | PeerCredentials) -> str:
     return peer_of(node, peer, node.clock.system_now())
 
 
-def _check_peer(node: Node, party: str, der: bytes) -> None:
+def _check_peer(node: Node, couriers: Mapping[str, Courier], party: str, der: bytes) -> None:
+    couriers[party].certificate = der
     found = peer_of(node, der, node.clock.system_now())
     if found != party:
         raise PeerError(f"it is the node of {found}, not of {party}")

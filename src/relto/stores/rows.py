@@ -5,7 +5,8 @@ its fields, because SQLite has no checksums outside its write-ahead log: a bit t
 disk would otherwise be served as if somebody had stored it (fault F-07).
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -16,7 +17,14 @@ from relto.ports import JOURNAL_START, JournalRow, OutboxRow, Row, journal_link
 from relto.stores import limits
 from relto.stores.fuse import Fuse
 
-__all__ = ["SCHEMA", "SqlReader", "SqlTransaction"]
+__all__ = [
+    "SCHEMA",
+    "SqlReader",
+    "SqlTransaction",
+    "damaged_documents",
+    "damaged_meta",
+    "damaged_outbox",
+]
 
 # One statement each: at start they are compared, byte by byte, with what the file says it holds.
 SCHEMA = (
@@ -356,6 +364,64 @@ class SqlTransaction(SqlReader):
         """Run a statement that writes; whether it changed a row."""
         self._rows(sql, values)
         return self._live().changes() > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of a table that were looked at, the rowid of the last, and a line for each damaged."""
+
+    rows: int
+    last: int
+    damage: tuple[str, ...]
+
+
+def damaged_documents(connection: apsw.Connection, after: int, limit: int) -> Page:
+    """A page of `documents` by rowid above `after`, each row held against its digest."""
+    return _page(
+        connection,
+        "SELECT rowid, digest, kind, key, state, rank, body FROM documents",
+        (after, limit),
+        lambda row: None if row[1] == _digest(*row[2:]) else f"{row[2]} '{row[3][:80]}'",
+    )
+
+
+def damaged_outbox(connection: apsw.Connection, after: int, limit: int) -> Page:
+    """The same of `outbox`."""
+
+    def check(found: tuple[Any, ...]) -> str | None:
+        row = OutboxRow(*found[3:])
+        good = found[1:3] == (_outbox_digest(row), row.ready_ms)
+        return None if good else f"outbox row {row.number}"
+
+    sql = (
+        "SELECT rowid, digest, ready_ms, number, peer, precedence, due_ms, lease_until_ms,"
+        " attempts, error, subject, body FROM outbox"
+    )
+    return _page(connection, sql, (after, limit), check)
+
+
+def damaged_meta(connection: apsw.Connection, after: int, limit: int) -> Page:
+    """The same of `meta`."""
+    return _page(
+        connection,
+        "SELECT rowid, digest, key, value FROM meta",
+        (after, limit),
+        lambda row: None if row[1] == _digest(*row[2:]) else f"meta '{row[2]}'",
+    )
+
+
+def _page(
+    connection: apsw.Connection,
+    sql: str,
+    page: tuple[int, int],
+    check: Callable[[tuple[Any, ...]], str | None],
+) -> Page:
+    rows, last, damage = 0, page[0], []
+    for row in connection.execute(f"{sql} WHERE rowid > ? ORDER BY rowid LIMIT ?", page):
+        rows, last = rows + 1, row[0]
+        if fault := check(row):
+            damage.append(f"{fault} is damaged")
+    return Page(rows, last, tuple(damage))
 
 
 def _kind_and_state(kind: str, state: str | None) -> tuple[str, tuple[str, ...]]:

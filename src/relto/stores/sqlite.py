@@ -26,7 +26,7 @@ from relto.stores.fuse import Fuse
 from relto.stores.rows import SCHEMA, SqlReader, SqlTransaction
 from relto.stores.snapshots import Snapshots
 
-__all__ = ["SqliteStore", "copy_database", "require_sqlite"]
+__all__ = ["SqliteStore", "connect", "copy_database", "require_sqlite"]
 
 # Older ones can corrupt a database when two connections write and checkpoint at once ("WAL-reset
 # bug", sqlite.org/wal.html#walresetbug); Debian 12 ships 3.40.
@@ -112,7 +112,7 @@ class SqliteStore:
             folder = Folder(path)
             opened.callback(folder.close)
             file = folder.reserve("relto.db")
-            self._writer = writer = _connect(file, apsw.SQLITE_OPEN_READWRITE)
+            self._writer = writer = connect(file, apsw.SQLITE_OPEN_READWRITE)
             opened.callback(self._close_writer)
             self._identify(file)
             if pages_max is not None:
@@ -123,7 +123,7 @@ class SqliteStore:
                 raise fuse.blow("the database is damaged")
             readers = []
             for _ in range(READERS):
-                reader = _connect(file, apsw.SQLITE_OPEN_READONLY)
+                reader = connect(file, apsw.SQLITE_OPEN_READONLY)
                 opened.callback(reader.close)
                 _set(reader, "query_only", 1)
                 # Opens the log too, so that a snapshot needs no new descriptor later.
@@ -338,10 +338,10 @@ def copy_database(store: Path, to: Path) -> None:
     if not file.is_file():
         raise CallerError(f"there is no store in '{store}'")
     try:
-        source = _connect(file, apsw.SQLITE_OPEN_READONLY)
+        source = connect(file, apsw.SQLITE_OPEN_READONLY)
         try:
             os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            target = _connect(copy, apsw.SQLITE_OPEN_READWRITE)
+            target = connect(copy, apsw.SQLITE_OPEN_READWRITE)
             try:
                 with target.backup("main", source, "main") as backup:
                     backup.step(-1)
@@ -364,7 +364,8 @@ def require_sqlite(version: str) -> None:
         raise CallerError(f"need SQLite {needed} or newer, got {version}: install a newer apsw")
 
 
-def _connect(file: Path, flags: int) -> apsw.Connection:
+def connect(file: Path, flags: int) -> apsw.Connection:
+    """A connection with our settings, each read back. Raises CallerError for an unfit SQLite."""
     connection = apsw.Connection(str(file), flags=flags | apsw.SQLITE_OPEN_NOFOLLOW)
     for switch, value in SWITCHES:
         if connection.config(switch, value) != value:

@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": "decide",
     "keys": "keys",
     "node": "node",
+    "doctor": "doctor",
     "journal": "journal",
     "backup": "backup",
     "restore": "backup",
