@@ -122,9 +122,9 @@ def _ask(config: Config, target: str, round_: _Round) -> Any:
     """A running node's answer, or None."""
     try:
         response = unix_request(config.socket, "GET", target, timeout_s=TIMEOUT_S, limits=LIMITS)
-    except LinkError as e:
-        fix = f"start it: relto node serve {config.folder}"
-        round_.findings.append(Finding("node", f"it does not run: {e}", fix))
+    except LinkError:
+        what = f"nothing answers at '{config.socket}'"
+        round_.findings.append(Finding("node", what, f"start it: relto node serve {config.folder}"))
         return None
     try:
         return answered(response.status, response.body)
