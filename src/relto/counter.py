@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from relto.alarms import alarms
 from relto.courier import Courier
 from relto.deriving import derive
 from relto.envelope import Envelope
@@ -125,6 +126,7 @@ class Counter:
             reviews = reader.count("review", "waiting")
             holds = sorted(node.held_to(reader))
             head, link = reader.journal_head()
+            late = [alarm.to_json() for alarm in alarms(reader)]
             peers = [
                 {
                     "party": party,
@@ -142,6 +144,7 @@ class Counter:
             "items": counts,
             "reviews": reviews,
             "holds": holds,
+            "late": late,
             "peers": peers,
             "journal": {"entries": head, "link": link.hex()},
             "ballast": node.store.ballast_held,

@@ -16,6 +16,7 @@ from typing import Any
 
 from relto import canonical, seal, streams
 from relto import envelope as dsse
+from relto.alarms import Alarm, raise_alarms, watch
 from relto.config import Config
 from relto.decisions import Engine
 from relto.envelope import Envelope
@@ -174,6 +175,7 @@ class Node:
             tx.put("item", item.id, body, state=item.state, rank=item.at)
             self._keep_item(body, item)
             _write_reviews(tx, before, item)
+            watch(tx, before, item, now)
         if any(send.release is not None for send in effects.send):
             self._use_seq(tx, 0 if item is None else len(item.outgoing))
         return replace(effects, item=item)
@@ -263,6 +265,26 @@ class Node:
         """Raises StoreFull while the disk is full: then only FLASH and receipts are taken."""
         if precedence != PRECEDENCES[0] and not self.store.ballast_held:
             raise StoreFull("the disk is nearly full; only FLASH is taken until there is room")
+
+    async def raise_alarms(self) -> None:
+        """Say aloud what was not handled within its precedence's time."""
+        with self.store.read() as reader:
+            rows = reader.listing("handling", state="in-time", limit=1)
+        now = self.clock.instant()
+        if not rows or rows[0].rank > now:
+            return
+
+        def job(tx: Transaction) -> list[Alarm]:
+            raised = raise_alarms(tx, now)
+            for alarm in raised:
+                self.journal(tx, {"event": "alarm", **alarm.to_json()}, now)
+            return raised
+
+        for alarm in await self.submit(job):
+            log.error(
+                "%s item %s to %s was not handled by %s",
+                alarm.precedence, alarm.item, alarm.to, alarm.due,
+            )  # fmt: skip
 
     async def find_room(self) -> None:
         """Take the reserve of disk space again, if there is room for it."""

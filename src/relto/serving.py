@@ -57,6 +57,7 @@ BALLAST_BYTES = 16 * 1024 * 1024
 KEY_CHECK_S = 3_600
 ROOM_CHECK_S = 30
 SIGHTING_S = 60
+ALARM_CHECK_S = 5
 PEER_LIMITS = Limits(body_bytes_max=SEALED_BYTES_MAX)
 HEAD_BYTES_MAX = 1024 * 1024  # what a request of our own people has beside the payload
 
@@ -181,11 +182,13 @@ async def serve(
         for courier in couriers.values():
             await courier.start()
             stack.push_async_callback(courier.close)
-        for task in (
-            _every(KEY_CHECK_S, node.renew_key),
-            _every(ROOM_CHECK_S, node.find_room),
-            _every(SIGHTING_S, counter.sightings.look),
+        for period_s, action in (
+            (KEY_CHECK_S, node.renew_key),
+            (ROOM_CHECK_S, node.find_room),
+            (ALARM_CHECK_S, node.raise_alarms),
+            (SIGHTING_S, counter.sightings.look),
         ):
+            task = _every(period_s, action)
             stack.callback(asyncio.create_task(task).cancel)
         log.info("node of %s listens on %s:%s", config.party, config.host, config.port)
         ready()

@@ -6,18 +6,15 @@ Every signature is verified anew each time it is shown.
 from collections.abc import Iterable
 from typing import Any
 
+from relto.alarms import is_late
 from relto.envelope import Envelope
 from relto.explanations import banner
-from relto.instants import moment
 from relto.items import Item, Outgoing
 from relto.labels import Label
 from relto.node import Node
 from relto.records import Approval, Manifest, Receipt, Refusal, Release, decode_record
 
 __all__ = ["Showing"]
-
-LATE_S = {"FLASH": 600, "IMMEDIATE": 1_800, "PRIORITY": 10_800, "ROUTINE": 21_600}
-"""How long handling may take by precedence (DESIGN §1), in seconds."""
 
 Json = dict[str, Any]
 
@@ -42,7 +39,7 @@ class Showing:
             "banner": banner(engine, held),
             "precedence": item.precedence,
             "at": item.at,
-            "to": [self._way(item, o) for o in item.outgoing],
+            "to": [self._way(item, number) for number in range(len(item.outgoing))],
             **({"exercise": True} if label.exercise else {}),
             **_given(title=self._title(item)),
         }
@@ -52,13 +49,13 @@ class Showing:
             return None
         return str(self.node.payload(item).header["title"])
 
-    def _way(self, item: Item, outgoing: Outgoing) -> Json:
+    def _way(self, item: Item, number: int) -> Json:
         """Where the item stands on its way to one party, as people see it."""
-        now = self.node.clock.now()
-        late = (
-            outgoing.state not in ("delivered", "refused", "declined")
-            and (now - moment(outgoing.since)).total_seconds() > LATE_S[outgoing.precedence]
-        )
+        outgoing = item.outgoing[number]
+        late = False
+        if outgoing.is_open:
+            with self.node.store.read() as reader:
+                late = is_late(reader, item.id, number, self.node.clock.instant())
         error = ""
         if outgoing.outbox is not None:
             error = self._outbox_error(outgoing)

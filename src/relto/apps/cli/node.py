@@ -13,6 +13,8 @@ from relto.errors import CallerError
 from relto.keys import ask_passphrase, read_passphrase
 from relto.serving import CONFIG_FILE, read_config, serve
 
+LATE_SHOWN_MAX = 5  # alarms that the status for people lists
+
 __all__ = ["add_parser"]
 
 
@@ -124,6 +126,13 @@ def _status(args: argparse.Namespace) -> int:
         print(f"  {peer['party']}: {peer['waiting']} messages owed, link {peer['link']}")
     if status["holds"]:
         print(f"  on hold, nothing is released to: {', '.join(status['holds'])}")
+    for late in status["late"][:LATE_SHOWN_MAX]:
+        print(
+            f"  LATE: {late['precedence']} to {late['to']} was to be handled by {late['due']}:"
+            f" relto item show {late['item'][:12]}"
+        )
+    if len(status["late"]) > LATE_SHOWN_MAX:
+        print(f"  LATE: {len(status['late']) - LATE_SHOWN_MAX} more: relto node status --json")
     journal = status["journal"]
     print(f"  journal: {journal['entries']} entries, head {journal['link'][:16]}…")
     return 0
