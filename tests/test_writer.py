@@ -9,7 +9,7 @@ import pytest
 from relto.errors import CallerError, StoreBroken, StoreFull
 from relto.ports import Transaction
 from relto.stores import Fault, MemoryStore
-from relto.stores.writer import BATCH_MAX, QUEUE_MAX, Writer
+from relto.stores.writer import BATCH_MAX, QUEUE_MAX, QUEUE_URGENT_MAX, Writer
 
 WAIT_S = 10.0
 
@@ -151,6 +151,50 @@ def test_past_the_queues_limit_the_asker_is_told_to_come_back(bench: Bench) -> N
     assert first.result(WAIT_S)
     assert all(f.result(WAIT_S) == "x" for f in waiting)
     assert bench.value("one more") is None
+
+
+def test_the_most_urgent_is_committed_first(bench: Bench) -> None:
+    first = bench.writer.submit(put("held back"))
+    bench.wait_at_the_gate()
+    routine = [bench.writer.submit(put("order", b"routine %d" % n), 3) for n in range(BATCH_MAX)]
+    flash = bench.writer.submit(put("order", b"flash"), 0)
+    bench.open(2)
+    assert first.result(WAIT_S)
+    assert flash.result(WAIT_S)
+    assert bench.value("order") == b"routine %d" % (BATCH_MAX - 2)  # one no longer fitted
+    assert not routine[-1].done()
+    bench.open()
+    assert all(f.result(WAIT_S) for f in routine)
+
+
+def test_jobs_that_are_asked_for_together_are_one_commit_each_with_its_own_result(
+    bench: Bench,
+) -> None:
+    first = bench.writer.submit(put("held back"))
+    bench.wait_at_the_gate()
+    many = bench.writer.submit_all([put("a"), refuse, *[put("b")] * BATCH_MAX], 3)
+    bench.open()
+    assert first.result(WAIT_S)
+    results = many.result(WAIT_S)
+    assert results[0] == "a"
+    assert str(results[1]) == "not this"
+    assert results[2:] == ["b"] * BATCH_MAX
+    assert bench.commits == 2
+    assert bench.value("refused") is None
+
+
+def test_there_is_a_place_for_flash_when_there_is_none_for_others(bench: Bench) -> None:
+    first = bench.writer.submit(put("first"))
+    bench.wait_at_the_gate()
+    waiting = [bench.writer.submit(put("x"), 3) for _ in range(QUEUE_MAX)]
+    assert bench.writer.jobs_waiting == QUEUE_MAX
+    with pytest.raises(StoreFull):
+        bench.writer.submit(put("y"), 1).result(WAIT_S)
+    flash = [bench.writer.submit(put("x"), 0) for _ in range(QUEUE_URGENT_MAX - QUEUE_MAX)]
+    with pytest.raises(StoreFull):
+        bench.writer.submit(put("y"), 0).result(WAIT_S)
+    bench.open()
+    assert all(f.result(WAIT_S) for f in [first, *waiting, *flash])
 
 
 def test_who_gives_up_before_the_commit_has_changed_nothing(bench: Bench) -> None:
