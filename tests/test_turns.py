@@ -13,13 +13,7 @@ def test_the_most_urgent_goes_first_then_who_has_waited_longest() -> None:
             await turns.wait(precedence)
             done.append(name)
 
-        asked = [
-            ("routine 1", 3),
-            ("flash 1", 0),
-            ("routine 2", 3),
-            ("priority", 2),
-            ("flash 2", 0),
-        ]
+        asked = {"routine 1": 3, "flash 1": 0, "routine 2": 3, "priority": 2, "flash 2": 0}
         await asyncio.gather(*(work(name, precedence) for name, precedence in asked.items()))
         return done
 
