@@ -73,6 +73,15 @@ def test_the_largest_payload_is_settable_within_its_limits(size: int) -> None:
     assert decode_config(text.encode(), FILE).payload_bytes_max == size
 
 
+def test_watching_is_off_and_plain_unless_said_otherwise() -> None:
+    config = decode_config(BASE.encode(), FILE)
+    assert (config.metrics, config.log, config.log_level) == (None, "plain", "info")
+    for address, host in (("127.0.0.1:9464", "127.0.0.1"), ("[::1]:9464", "::1")):
+        text = BASE + f'metrics = "{address}"\nlog = "json"\nlog_level = "debug"\n'
+        config = decode_config(text.encode(), FILE)
+        assert (config.metrics, config.log, config.log_level) == ((host, 9464), "json", "debug")
+
+
 FAULTS: dict[str, tuple[str, str]] = {
     "no party": (BASE.replace('party = "KOR"\n', ""), "party"),
     "no regime": (BASE.replace('regime = "../regime"\n', ""), "regime"),
@@ -86,6 +95,12 @@ FAULTS: dict[str, tuple[str, str]] = {
     "a port that is too high": (BASE.replace("7401", "65536"), "65536"),
     "an address without a port": (BASE.replace(":7401", ""), "address"),
     "an address without a host": (BASE.replace("127.0.0.1:", ":"), "address"),
+    "metrics on a network": (BASE + 'metrics = "192.0.2.1:9464"\n', "192.0.2.1"),
+    "metrics on every address": (BASE + 'metrics = "0.0.0.0:9464"\n', "0.0.0.0"),
+    "metrics at a name": (BASE + 'metrics = "localhost:9464"\n', "localhost"),
+    "metrics without a port": (BASE + 'metrics = "127.0.0.1"\n', "address"),
+    "an unknown form of log": (BASE + 'log = "xml"\n', "xml"),
+    "an unknown level of log": (BASE + 'log_level = "trace"\n', "trace"),
     "another clock": (BASE + 'clock = "sundial"\n', "sundial"),
     "a limit of 0": (BASE + "[limits]\npayload_bytes_max = 0\n", "payload_bytes_max"),
     "a limit above the limit": (

@@ -18,10 +18,11 @@ LAYERS: dict[str, str] = {
     "trust",
     "exchange": "exchange",
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
-    "links.http links.server links.streams links.tls stores stores.checking stores.files "
+    "links.http links.server links.streams links.tls logs stores stores.checking stores.files "
     "stores.folder stores.fuse stores.limits stores.memory stores.rows stores.snapshots "
-    "stores.sqlite stores.writer system",
-    "node": "alarms backups counter courier findings node peering serving showing sightings turns",
+    "stores.sqlite stores.writer supervisor system",
+    "node": "alarms backups counter courier findings metrics node peering serving showing "
+    "sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.backup apps.cli.decide "
     "apps.cli.doctor apps.cli.items apps.cli.journal apps.cli.keys apps.cli.node apps.cli.regime "
     "apps.clock apps.demo apps.demo.__main__ apps.demo.coalition",

@@ -1,5 +1,6 @@
 """A node's configuration: one TOML file, every setting with its limits, read once."""
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ class Config:
 
     `own_socket` is where people reach the node, where that is not in its folder. `clock` is
     "system", or "exercise" for a node with EXERCISE certificates, whose clock an
-    exercise director may set. `people` names who may use the node's socket, by uid.
+    exercise director may set. `people` names who may use the node's socket, by uid. `metrics` is
+    host and port on loopback where a scraper reads; `log` is "plain" or "json".
     """
 
     party: str
@@ -52,6 +54,9 @@ class Config:
     people: Mapping[int, str]
     peers: Mapping[str, Peer]
     own_socket: Path | None
+    metrics: tuple[str, int] | None = None
+    log: str = "plain"
+    log_level: str = "info"
 
     @property
     def store(self) -> Path:
@@ -83,7 +88,10 @@ def decode_config(data: bytes, file: Path) -> Config:
 
 
 def _decode(top: Table, folder: Path) -> Config:
-    top.only("party", "regime", "keys", "listen", "socket", "clock", "limits", "people", "peer")
+    top.only(
+        "party", "regime", "keys", "listen", "socket", "metrics", "log", "log_level", "clock",
+        "limits", "people", "peer",
+    )  # fmt: skip
     party = top.take_text("party", "this node's party, such as KOR", accept=is_party_code)
     regime = top.take_text("regime", "the regime folder")
     keys = top.take_text("keys", "the party's key folder")
@@ -91,6 +99,13 @@ def _decode(top: Table, folder: Path) -> Config:
     clock = "system"
     if "clock" in top.data:
         clock = top.take_choice("clock", ["system", "exercise"]) or clock
+    metrics = _loopback(top, "metrics") if "metrics" in top.data else None
+    log = "plain"
+    if "log" in top.data:
+        log = top.take_choice("log", ["plain", "json"]) or log
+    log_level = "info"
+    if "log_level" in top.data:
+        log_level = top.take_choice("log_level", ["info", "debug"]) or log_level
     socket = top.take_text("socket", "the path of a socket", required=False)
     size = PAYLOAD_BYTES_MAX
     if "limits" in top.data:
@@ -132,7 +147,24 @@ def _decode(top: Table, folder: Path) -> Config:
         people,
         peers,
         None if socket is None else folder / socket,
+        metrics,
+        log,
+        log_level,
     )
+
+
+def _loopback(table: Table, key: str) -> tuple[str, int] | None:
+    """Host and port of an address of this host alone: what is served there has no lock."""
+    host, port = _address(table, key)
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        if host:
+            table.error(key, f"{host} is not a loopback address, such as 127.0.0.1 or [::1]")
+        return None
+    return host, port
 
 
 def _address(table: Table, key: str) -> tuple[str, int]:

@@ -169,7 +169,7 @@ class Courier:
                 self.node.on_broken(e)
             except Exception as e:  # whatever one row does, the lane goes on to the others
                 level = logging.WARNING if isinstance(e, ReltoError) else logging.ERROR
-                log.log(level, "carrying to %s: %s: %s", self.peer, type(e).__name__, e)
+                log.log(level, "carrying-failed", extra={"peer": self.peer, "why": _why(e)})
                 await self._sleep(index, RETRY_MS_FIRST / 1000)
 
     async def _is_back(self) -> bool:
@@ -273,8 +273,8 @@ class Courier:
 
     async def _stranded(self, row: OutboxRow, error: Exception) -> None:
         """One row cannot be sent, whatever the reason: it waits, and the others go on."""
-        words = str(error) if isinstance(error, ReltoError) else type(error).__name__
-        log.warning("carrying to %s: %s", self.peer, words)
+        words = _why(error)
+        log.warning("carrying-failed", extra={"peer": self.peer, "why": words})
         await self._later([row], f"could not be sent: {words}")
 
     async def _granted(self, owed: "Sequence[_Owed]", precedence: int) -> "list[_Owed]":
@@ -350,7 +350,7 @@ class Courier:
             jobs.append(partial(self._answered, each, said))
         for result in await self.node.submit_all(jobs, precedence):
             if isinstance(result, ReltoError):
-                log.warning("carrying to %s: %s", self.peer, result)
+                log.warning("carrying-failed", extra={"peer": self.peer, "why": str(result)})
 
     async def _send_range(self, owed: "_Owed", offset: int) -> "_Said":
         """One range of a large ciphertext, under its lease; then whatever is most urgent."""
@@ -507,6 +507,11 @@ class Courier:
         return Hop(
             records, item.certificates.for_envelopes(records), keys, sealed_keys, ciphertexts
         )
+
+
+def _why(error: Exception) -> str:
+    """What is told of an error: our own words, of a fault in the program only its kind."""
+    return str(error) if isinstance(error, ReltoError) else type(error).__name__
 
 
 def hub_is_blind(node: Node, outgoing: Outgoing) -> bool:

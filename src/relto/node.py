@@ -8,7 +8,7 @@ through `relto.courier`.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,6 +26,7 @@ from relto.exchange import step
 from relto.hop import INLINE_BYTES_MAX
 from relto.instants import instant, moment
 from relto.items import Item
+from relto.logs import FIELDS
 from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes, pad, unpad
 from relto.ports import SALT_BYTES, Reader, Signer, Store, Transaction
 from relto.records import (
@@ -94,6 +95,7 @@ class Node:
         self.suite = around.suite
         self.on_broken = around.on_broken
         self.writer = writer
+        self.on_entry: Callable[[Mapping[str, Any]], None] | None = None  # of the journal
         self.turns = Turns()
         self._items: dict[str, tuple[bytes, Item]] = {}  # as last decoded or encoded
         self._hpke_keys: dict[str, HpkePrivateKey] = {}
@@ -102,7 +104,7 @@ class Node:
             with store.read() as reader:
                 self.clock.offset_s = float(reader.meta("clock-offset-s") or 0)
         digest = engine.regime.digest
-        log.info("node of %s decides by regime %s", self.party, digest)
+        log.info("deciding", extra={"party": self.party, "regime": digest})
 
     def close(self) -> None:
         self.writer.close()
@@ -203,6 +205,11 @@ class Node:
         """One entry of what this node decided or did: ids and codes, never content."""
         salt = self.random_bytes("journal", SALT_BYTES)
         tx.journal_append(canonical.encode({"at": now, **entry}), salt)
+        if self.on_entry is not None:
+            self.on_entry(entry)
+        if log.isEnabledFor(logging.DEBUG):
+            given = {key: value for key, value in entry.items() if key in FIELDS}
+            log.debug("journal", extra={**given, "entry": entry["event"]})
 
     async def export_journal(self, by: str) -> Envelope:
         """The journal's head, signed, after the export itself is in it (rule 4).

@@ -102,7 +102,7 @@ class Peering:
         except (NotYet, StoreFull, LinkError):
             return RETRY
         except (PeerError, CallerError) as e:
-            log.warning("refused a message of %s: %s", peer, e)
+            log.warning("message-refused", extra={"peer": peer, "why": str(e)})
             return REFUSED
 
     async def _route(self, peer: str, request: Request) -> Response:
@@ -188,7 +188,7 @@ class Peering:
         if isinstance(result, NotYet | StoreFull):
             return {"status": "retry"}
         if isinstance(result, ReltoError):
-            log.warning("refused a message of %s: %s", peer, result)
+            log.warning("message-refused", extra={"peer": peer, "why": str(result)})
             return {"status": "refused"}
         self.node.wake(send.peer for effects in result for send in effects.send)
         release = asked.expects if isinstance(asked, _Asked) else ""

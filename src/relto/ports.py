@@ -25,6 +25,7 @@ __all__ = [
     "Hpke",
     "JournalRow",
     "Link",
+    "OutboxDepth",
     "OutboxRow",
     "Randomness",
     "Reader",
@@ -176,6 +177,16 @@ class OutboxRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxDepth:
+    """What a peer is owed at one precedence: `first` is the number of the oldest row."""
+
+    peer: str
+    precedence: int
+    count: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class JournalRow:
     """One entry of the journal, the salt that hides it in the chain, and the chain up to it."""
 
@@ -237,6 +248,10 @@ class Reader(Protocol):
 
     def outbox_count(self, peer: str | None) -> int:
         """How many rows wait for a peer, or for all."""
+        ...
+
+    def outbox_depths(self) -> list[OutboxDepth]:
+        """How many rows of each peer and precedence there are, and the oldest; none is 0."""
         ...
 
     def journal(self, after: int, limit: int) -> list[JournalRow]:

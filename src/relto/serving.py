@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -19,11 +20,12 @@ from relto.courier import Courier
 from relto.decisions import Engine
 from relto.errors import CallerError, PeerError, ReltoError, StoreBroken
 from relto.hop import SEALED_BYTES_MAX
-from relto.keys import Passphrase, open_key_folder
+from relto.keys import KeyFolder, Passphrase, open_key_folder
 from relto.links import (
     Client,
     KeyFile,
     Limits,
+    LoopbackAddress,
     PeerCredentials,
     Server,
     TlsAddress,
@@ -36,9 +38,13 @@ from relto.peering import Peering, peer_of
 from relto.regime import Regime, closure, load_regime
 from relto.stores import SqliteStore
 from relto.stores.folder import read_folder
-from relto.stores.writer import Writer
+from relto.stores.writer import OnCommit, Writer
+from relto.supervisor import notify
 from relto.system import Surroundings, SystemClock, end_process
 from relto.trust import Trust
+
+if TYPE_CHECKING:
+    from relto.metrics import Tallies
 
 __all__ = [
     "CONFIG_FILE",
@@ -58,6 +64,7 @@ KEY_CHECK_S = 3_600
 ROOM_CHECK_S = 30
 SIGHTING_S = 60
 ALARM_CHECK_S = 5
+SCRAPER_LIMITS = Limits(body_bytes_max=1024, connections_max=8)
 PEER_LIMITS = Limits(body_bytes_max=SEALED_BYTES_MAX)
 HEAD_BYTES_MAX = 1024 * 1024  # what a request of our own people has beside the payload
 
@@ -103,7 +110,7 @@ def open_trust(config: Config, regime: Regime) -> Trust:
         raise CallerError(str(e)) from e
 
 
-def open_node(config: Config, passphrase: Passphrase) -> Node:
+def open_node(config: Config, passphrase: Passphrase, *, on_commit: OnCommit | None = None) -> Node:
     """The node of a configuration, its store open, its keys in memory. Raises CallerError."""
     own = open_regime(config)
     trust = open_trust(config, own)
@@ -115,7 +122,7 @@ def open_node(config: Config, passphrase: Passphrase) -> Node:
     )
     store = SqliteStore(config.store, ballast_bytes=BALLAST_BYTES)
     around = Surroundings(SystemClock(exercise=config.clock == "exercise"))
-    writer = Writer(store, on_broken=end_process)
+    writer = Writer(store, on_broken=end_process, on_commit=on_commit)
     return Node(config, store, writer, Engine(own), trust, keys, around)
 
 
@@ -136,7 +143,8 @@ async def serve(
 ) -> None:
     """Run the node until SIGTERM or SIGINT. `ready` is called once it answers."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no key in a core file
-    node = open_node(config, passphrase)
+    tallies = _tallies(config)
+    node = open_node(config, passphrase, on_commit=None if tallies is None else tallies.committed)
     folder = open_key_folder(config.keys)
     connected = [peer for peer in config.peers.values() if peer.is_connected]
     pems = [read_certificate(peer).public_bytes(Encoding.PEM) for peer in connected]
@@ -176,7 +184,10 @@ async def serve(
             on_error=_log_error,
             limits=Limits(body_bytes_max=config.payload_bytes_max + HEAD_BYTES_MAX),
         )
-        for server in (peers, people):
+        servers = [peers, people]
+        if tallies is not None and config.metrics is not None:
+            servers.append(_metrics_server(config, tallies, node, counter, folder))
+        for server in servers:
             await server.start()
             stack.push_async_callback(server.close)
         for courier in couriers.values():
@@ -190,9 +201,41 @@ async def serve(
         ):
             task = _every(period_s, action)
             stack.callback(asyncio.create_task(task).cancel)
-        log.info("node of %s listens on %s:%s", config.party, config.host, config.port)
+        address = f"{config.host}:{config.port}"
+        log.info("listening", extra={"party": config.party, "address": address})
+        notify("READY=1")
+        stack.callback(notify, "STOPPING=1")
         ready()
         await stop.wait()
+
+
+def _tallies(config: Config) -> "Tallies | None":
+    """What counts for the metrics; nothing where nobody reads them."""
+    if config.metrics is None:
+        return None
+    from relto.metrics import Tallies  # a third of the time that a command takes to start
+
+    return Tallies()
+
+
+def _metrics_server(
+    config: Config, tallies: "Tallies", node: Node, counter: Counter, folder: KeyFolder
+) -> Server:
+    from relto.metrics import Metrics
+
+    assert config.metrics is not None  # noqa: S101  # there are tallies
+    node.on_entry = tallies.entry
+    present = [r for r in ("ca", "node", "signing", "tls") if folder.certificate_path(r).exists()]
+    metrics = Metrics(
+        tallies,
+        node,
+        counter.couriers,
+        counter.sightings,
+        {role: folder.certificate(role) for role in present},
+    )
+    return Server(
+        metrics.handle, LoopbackAddress(*config.metrics), on_error=_log_error, limits=SCRAPER_LIMITS
+    )
 
 
 def _identify(node: Node, peer: bytes | PeerCredentials) -> str:
@@ -215,11 +258,11 @@ async def _every(period_s: float, action: Callable[[], Awaitable[None]]) -> None
         try:
             await action()
         except ReltoError as e:
-            log.warning("%s", e)
+            log.warning("task-failed", extra={"why": str(e)})
 
 
 def _log_error(error: Exception) -> None:
     """A handler's fault. A broken store ends the process, also when reading found it."""
     if isinstance(error, StoreBroken):
         end_process(error)
-    log.error("a request failed: %s", type(error).__name__, exc_info=error)
+    log.error("request-failed", exc_info=error)

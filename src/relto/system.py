@@ -55,7 +55,7 @@ def system_random(what: str, size_bytes: int) -> bytes:
 
 def end_process(error: BaseException) -> None:
     """A store that failed is not trusted again: what the last commit did is unknown (rule 8)."""
-    log.critical("the store failed, the node ends: %s", error)
+    log.critical("store-failed", extra={"why": str(error)})
     os._exit(_EXIT_STORE_BROKEN)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,7 @@ from relto.ports import (
     JOURNAL_START,
     NAME_CHARS_MAX,
     ROWS_MAX,
+    OutboxDepth,
     Reader,
     Row,
     Store,
@@ -803,3 +805,20 @@ def test_the_ballast_in_memory_is_room() -> None:
     do(store, lambda tx: tx.delete("item", "b"))
     store.restore_ballast()
     assert (held, store.ballast_held) == (False, True)
+
+
+def test_what_is_owed_is_counted_by_peer_and_precedence(store: Store) -> None:
+    assert ask(store, lambda r: r.outbox_depths()) == []
+    for peer, precedence in (("USA", 3), ("JPN", 0), ("USA", 3), ("USA", 0)):
+        do(store, partial(_owe, peer=peer, precedence=precedence))
+    assert ask(store, lambda r: r.outbox_depths()) == [
+        OutboxDepth("JPN", 0, 1, 2),
+        OutboxDepth("USA", 0, 1, 4),
+        OutboxDepth("USA", 3, 2, 1),
+    ]
+    do(store, lambda tx: tx.outbox_remove(1))
+    assert ask(store, lambda r: r.outbox_depths())[2] == OutboxDepth("USA", 3, 1, 3)
+
+
+def _owe(tx: Transaction, *, peer: str, precedence: int) -> int:
+    return tx.outbox_add(peer, precedence, 0, "", b"x")

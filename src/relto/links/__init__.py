@@ -1,6 +1,6 @@
 """How nodes, and the people of a host, reach a node: HTTP/1.1 over TLS 1.3 or a Unix socket."""
 
-from relto.links.addresses import TlsAddress, UnixAddress
+from relto.links.addresses import LoopbackAddress, TlsAddress, UnixAddress
 from relto.links.client import Client, unix_request
 from relto.links.http import Limits, LinkError, Peer, PeerCredentials, Request, Response
 from relto.links.server import Handler, Server
@@ -12,6 +12,7 @@ __all__ = [
     "KeyFile",
     "Limits",
     "LinkError",
+    "LoopbackAddress",
     "Peer",
     "PeerCredentials",
     "Request",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import ipaddress
 import os
 import socket
 import ssl
@@ -16,7 +17,7 @@ from relto.errors import CallerError, PeerError
 from relto.links.http import Peer, PeerCredentials
 from relto.links.tls import is_strict
 
-__all__ = ["TlsAddress", "UnixAddress"]
+__all__ = ["LoopbackAddress", "TlsAddress", "UnixAddress"]
 
 BACKLOG = 128  # connections that wait to be accepted
 
@@ -101,6 +102,37 @@ class UnixAddress:
         )
         _pid, uid, _gid = struct.unpack("3i", credentials)
         return PeerCredentials(uid)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopbackAddress:
+    """Where to listen for programs of this host, without TLS: a loopback address and no other."""
+
+    host: str
+    port: int
+    context: None = None
+
+    def __post_init__(self) -> None:
+        if not ipaddress.ip_address(self.host).is_loopback:
+            raise ValueError("the address must be one of loopback")
+
+    def listen(self) -> socket.socket:
+        """As `TlsAddress.listen`."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            return socket.create_server((self.host, self.port), family=family, backlog=BACKLOG)
+        except OSError as exc:
+            raise CallerError(
+                f'cannot listen at "{self.host}" port {self.port}: {exc.strerror}'
+            ) from exc
+
+    def leave(self, listener: socket.socket) -> None:
+        """Stop listening."""
+        listener.close()
+
+    def peer_of(self, transport: asyncio.BaseTransport) -> Peer:
+        """Nobody knows: the kernel names no one at the other end of TCP."""
+        return b""
 
 
 @contextlib.contextmanager

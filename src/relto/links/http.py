@@ -35,7 +35,7 @@ _FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding):([^\r]*)", re.IG
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]*)+", re.ASCII)
 _QUERY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*", re.ASCII)
-_CONTENT_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+(?:; ?[a-z-]+=[a-zA-Z0-9.-]+)?", re.ASCII)
+_CONTENT_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+(?:; ?[a-z-]+=[a-zA-Z0-9.-]+)*", re.ASCII)
 
 # One body per status, the same for everyone: a refusal tells nothing but its code.
 _REFUSALS = {

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 
 from relto.errors import CallerError, PeerError
-from relto.links.addresses import TlsAddress, UnixAddress
+from relto.links.addresses import LoopbackAddress, TlsAddress, UnixAddress
 from relto.links.http import Limits, Peer, Refused, Request, Response, ServerWire, refusal
 from relto.links.streams import READ_BYTES, hang_up, pull, push
 
@@ -40,7 +40,7 @@ class Server:
     def __init__(
         self,
         handler: Handler,
-        address: TlsAddress | UnixAddress,
+        address: LoopbackAddress | TlsAddress | UnixAddress,
         *,
         on_error: Callable[[Exception], None],
         limits: Limits | None = None,

@@ -12,7 +12,16 @@ from enum import Enum
 from typing import TypeVar
 
 from relto.errors import CallerError, ReltoError, StoreBroken, StoreError, StoreFull
-from relto.ports import JOURNAL_START, JournalRow, OutboxRow, Reader, Row, Transaction, journal_link
+from relto.ports import (
+    JOURNAL_START,
+    JournalRow,
+    OutboxDepth,
+    OutboxRow,
+    Reader,
+    Row,
+    Transaction,
+    journal_link,
+)
 from relto.stores import limits
 
 __all__ = ["Fault", "MemoryStore"]
@@ -109,6 +118,15 @@ class MemoryReader:
 
     def outbox_count(self, peer: str | None) -> int:
         return len(self._outbox(peer))
+
+    def outbox_depths(self) -> list[OutboxDepth]:
+        found: dict[tuple[str, int], list[int]] = {}
+        for row in self._outbox(None):
+            found.setdefault((row.peer, row.precedence), []).append(row.number)
+        return [
+            OutboxDepth(peer, precedence, len(numbers), min(numbers))
+            for (peer, precedence), numbers in sorted(found.items())
+        ]
 
     def journal(self, after: int, limit: int) -> list[JournalRow]:
         limits.moment("after", after)

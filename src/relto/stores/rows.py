@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 
 from relto.errors import StoreError
-from relto.ports import JOURNAL_START, JournalRow, OutboxRow, Row, journal_link
+from relto.ports import JOURNAL_START, JournalRow, OutboxDepth, OutboxRow, Row, journal_link
 from relto.stores import limits
 from relto.stores.fuse import Fuse
 
@@ -138,6 +138,14 @@ class SqlReader:
         return self._integer(
             "SELECT count(*) FROM outbox WHERE peer = ?", (limits.name("peer", peer),)
         )
+
+    def outbox_depths(self) -> list[OutboxDepth]:
+        found = self._rows(
+            "SELECT peer, precedence, count(*), min(number) FROM outbox"
+            " GROUP BY peer, precedence ORDER BY peer, precedence",
+            (),
+        )
+        return [OutboxDepth(*row) for row in found]
 
     def journal(self, after: int, limit: int) -> list[JournalRow]:
         limits.moment("after", after)

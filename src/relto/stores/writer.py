@@ -6,6 +6,7 @@ asker is told to come back (`StoreFull`), and nothing is lost.
 
 import heapq
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -43,6 +44,11 @@ class Commits(Protocol):
         """Several jobs in one commit: for each its result, or the ReltoError as a value."""
         ...
 
+    @property
+    def jobs_waiting(self) -> int:
+        """Jobs that were submitted, and that no commit has taken up yet."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -65,16 +71,30 @@ class _Asked:
             self.future.set_result(results[0])
 
 
+class OnCommit(Protocol):
+    """Hears how many jobs a commit had, how long it took, and whether it is durable or undone."""
+
+    def __call__(self, jobs: int, seconds: float, *, done: bool) -> None: ...
+
+
 class Writer:
     """Runs jobs on a store, each in its own savepoint, several in one commit.
 
     `on_broken` is called once, on the writer's thread, when the store can no longer be trusted:
-    it should end the process (DESIGN §6, rule 8).
+    it should end the process (DESIGN §6, rule 8). `on_commit` hears of each commit on the same
+    thread, before whoever asked for it.
     """
 
-    def __init__(self, store: Store, *, on_broken: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        on_broken: Callable[[BaseException], None],
+        on_commit: OnCommit | None = None,
+    ) -> None:
         self._store = store
         self._on_broken = on_broken
+        self._on_commit = on_commit
         self._broken = False
         self._closing = False
         self._waiting: list[_Asked] = []  # a heap
@@ -100,7 +120,6 @@ class Writer:
 
     @property
     def jobs_waiting(self) -> int:
-        """Jobs that were submitted, and that no commit has taken up yet."""
         return self._jobs_waiting
 
     def _ask(self, jobs: Sequence[Job], precedence: int, *, is_one: bool) -> "Future[Any]":
@@ -142,9 +161,12 @@ class Writer:
             return batch
 
     def _commit(self, batch: Sequence[_Asked]) -> None:
+        jobs = [job for asked in batch for job in asked.jobs]
+        began_s = time.monotonic()
         try:
-            results = self._store.commit([job for asked in batch for job in asked.jobs])
+            results = self._store.commit(jobs)
         except StoreFull as e:
+            self._tell(len(jobs), began_s, done=False)
             # Space for receipts and FLASH; the node takes nothing else until it is back (rule 8).
             with suppress(StoreFull):
                 self._store.release_ballast()
@@ -157,7 +179,12 @@ class Writer:
                 asked.future.set_exception(e)
             self._on_broken(e)
             return
+        self._tell(len(jobs), began_s, done=True)
         done = 0
         for asked in batch:
             asked.answer(results[done : done + len(asked.jobs)])
             done += len(asked.jobs)
+
+    def _tell(self, jobs: int, began_s: float, *, done: bool) -> None:
+        if self._on_commit is not None:
+            self._on_commit(jobs, time.monotonic() - began_s, done=done)

@@ -3,10 +3,9 @@
 import argparse
 import asyncio
 import json
-import logging
-import sys
 from pathlib import Path
 
+from relto import logs
 from relto.apps.cli.asking import add_node, ask
 from relto.config import decode_config
 from relto.errors import CallerError
@@ -99,10 +98,8 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
     config = read_config(Path(args.dir))
+    logs.set_up(form=config.log, level=config.log_level)
     passphrase = (
         read_passphrase(Path(args.passphrase_file))
         if args.passphrase_file
