@@ -317,3 +317,62 @@ def test_show_refuses_what_is_no_key_folder(
 def test_now_is_an_aware_instant_in_utc() -> None:
     assert clock.now().utcoffset() == timedelta(0)
     assert abs(clock.now() - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+# --- issue ---------------------------------------------------------------------------------------
+
+
+def issued(out: Path, ca: KeyFolder, file: Path, *whose: str) -> int:
+    argv = ["keys", "issue", "--ca", ca.path, "--out", out, "--passphrase-file", file, *whose]
+    return main([str(a) for a in argv])
+
+
+@pytest.mark.parametrize("role", ["node", "tls", "signing"])
+def test_a_new_key_takes_the_place_of_one_that_ends(
+    role: str, made: KeyFolder, tmp_path: Path, passphrase_file: Path
+) -> None:
+    assert issued(tmp_path / "new", made, passphrase_file, "--role", role) == 0
+    new = KeyFolder(tmp_path / "new")
+    assert sorted(p.name for p in new.path.iterdir()) == sorted(
+        ["ca.crt", f"{role}.crt", f"{role}.key", "officers"]
+    )
+    ca, leaf = (
+        c.public_bytes(Encoding.DER) for c in (made.certificate("ca"), new.certificate(role))
+    )
+    verify_leaf(leaf, ca=ca, party="KOR", role=role, at=clock.now())
+    assert new.signer(role, Passphrase(CANARY)).keyid != made.signer(role, Passphrase(CANARY)).keyid
+    assert new.key_path(role).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_officer_gets_a_new_key_too(
+    made: KeyFolder, tmp_path: Path, passphrase_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert issued(tmp_path / "new", made, passphrase_file, "--officer", "choi") == 0
+    assert KeyFolder(tmp_path / "new").officers == ("choi",)
+    assert "KOR officer choi, valid to 20" in capsys.readouterr().out
+
+
+def test_a_key_is_not_issued_over_another_nor_without_the_ca_key(
+    made: KeyFolder, tmp_path: Path, passphrase_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "there").mkdir()
+    assert issued(tmp_path / "there", made, passphrase_file, "--role", "tls") == 2
+    assert "keys are never overwritten" in capsys.readouterr().err
+    assert issued(tmp_path / "no" / "parent", made, passphrase_file, "--role", "tls") == 2
+    assert "mkdir -p it first" in capsys.readouterr().err
+    without = KeyFolder(tmp_path / "without")
+    without.path.mkdir(mode=0o700)
+    pem = made.certificate("ca").public_bytes(Encoding.PEM)
+    without.certificate_path("ca").write_bytes(pem)
+    assert issued(tmp_path / "new", without, passphrase_file, "--role", "tls") == 2
+    assert "cannot read" in capsys.readouterr().err
+    other = make(tmp_path / "other", now=clock.now())
+    other.certificate_path("ca").write_bytes(pem)
+    assert issued(tmp_path / "new", other, passphrase_file, "--role", "tls") == 2
+    assert "is not the key of the CA beside it" in capsys.readouterr().err
+    wrong = tmp_path / "wrong"
+    wrong.write_text("another\n")
+    wrong.chmod(0o600)
+    assert issued(tmp_path / "new", made, wrong, "--role", "tls") == 2
+    assert "wrong passphrase" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

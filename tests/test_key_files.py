@@ -711,3 +711,26 @@ def test_no_secret_is_ever_shown(
         assert repr(secret)[2:-1] not in everything
         for path in folder.path.rglob("*.*"):
             assert secret not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("mode", "taken"),
+    [(0o400, True), (0o440, True), (0o640, True), (0o660, False), (0o444, False), (0o450, False)],
+)
+def test_a_credential_of_systemd_is_taken_with_the_mask_of_its_access_list(
+    mode: int, taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "credentials" / "passphrase"
+    file.parent.mkdir()
+    file.write_text("correct horse\n")
+    file.chmod(mode)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(file.parent))
+    if taken:
+        assert read_passphrase(file).reveal() == b"correct horse"
+    else:
+        with pytest.raises(CallerError, match="chmod 600"):
+            read_passphrase(file)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))  # another folder is not it
+    if mode & 0o077:
+        with pytest.raises(CallerError, match="chmod 600"):
+            read_passphrase(file)

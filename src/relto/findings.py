@@ -49,6 +49,7 @@ WARN_BEFORE = {
     "officer": timedelta(days=30),
 }
 PROBE_TIMEOUT_S = 5.0
+LATE_SHOWN_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def _certificate_findings(
     now: datetime,
 ) -> Iterator[Finding]:
     if role in LEAF_ROLES:
-        fix = "issue a new one under the CA, put it in place, restart the node"
+        fix = "relto keys issue a new one, put it in place, restart the node"
     else:
         fix = "agree on a new CA with all parties: its fingerprint stands in the agreements"
     der, issuer = (c.public_bytes(Encoding.DER) for c in (certificate, ca))
@@ -279,6 +280,16 @@ def status_findings(status: Mapping[str, Any], regime_digest: str | None) -> Ite
             "the node decides by another regime than the folder holds now",
             "relto regime check, then restart the node",
         )
+    for late in status["late"][:LATE_SHOWN_MAX]:
+        yield Finding(
+            "alarms",
+            f"{late['precedence']} item {late['item'][:12]} to {late['to']} was to be handled by "
+            f"{late['due']}",
+            f"relto item show {late['item'][:12]} says where it waits",
+        )
+    if len(status["late"]) > LATE_SHOWN_MAX:
+        more = len(status["late"]) - LATE_SHOWN_MAX
+        yield Finding("alarms", f"{more} more are late", "relto node status --json lists them")
 
 
 def sighting_findings(sightings: list[Mapping[str, Any]], now: datetime) -> Iterator[Finding]:

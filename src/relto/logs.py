@@ -18,7 +18,18 @@ __all__ = ["FIELDS", "JsonFormatter", "PlainFormatter", "set_up"]
 
 FIELDS = (
     *("party", "peer", "item", "release", "record", "approval", "receipt", "sender", "to", "by"),
-    *("entry", "decision", "asked", "codes", "regime", "key", "address", "task", "why"),
+    *(
+        "entry",
+        "decision",
+        "asked",
+        "codes",
+        "regime",
+        "key",
+        "address",
+        "precedence",
+        "due",
+        "why",
+    ),
 )
 VALUE_CHARS_MAX = 500
 FRAMES_MAX = 12  # innermost ones, of an exception

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from relto.alarms import alarms
 from relto.courier import Courier
 from relto.instants import moment
 from relto.items import Item
@@ -140,6 +141,13 @@ class Metrics(Collector):
         for state in ("made", "review", "received", "receiving", "passing", "refused"):
             items.add_metric([state], reader.count("item", state))
         yield items
+        late = _gauge(
+            "relto_alarms", "Releases not handled in their precedence's time.", "precedence"
+        )
+        raised = [alarm.precedence for alarm in alarms(reader)]
+        for precedence in PRECEDENCES:
+            late.add_metric([precedence], raised.count(precedence))
+        yield late
         reviews = reader.count("review", "waiting")
         yield _one("relto_reviews_waiting", "Releases that wait for officers.", reviews)
         yield _one("relto_holds", "Parties on hold.", len(self._node.held_to(reader)))

@@ -288,10 +288,7 @@ class Node:
             return raised
 
         for alarm in await self.submit(job):
-            log.error(
-                "%s item %s to %s was not handled by %s",
-                alarm.precedence, alarm.item, alarm.to, alarm.due,
-            )  # fmt: skip
+            log.error("late", extra=alarm.to_json())
 
     async def find_room(self) -> None:
         """Take the reserve of disk space again, if there is room for it."""

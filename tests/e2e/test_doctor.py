@@ -376,10 +376,21 @@ def test_each_thing_amiss_with_a_peer_has_its_fix(change: dict[str, Any], fix: s
 
 
 def test_a_node_that_runs_by_an_old_regime_is_found() -> None:
-    assert list(status_findings({"regime": "a"}, "a")) == []
-    assert list(status_findings({"regime": "a"}, None)) == []
-    [finding] = status_findings({"regime": "a"}, "b")
+    status = {"regime": "a", "late": []}
+    assert list(status_findings(status, "a")) == []
+    assert list(status_findings(status, None)) == []
+    [finding] = status_findings(status, "b")
     assert "restart the node" in finding.fix
+
+
+def test_what_is_late_is_found_a_few_by_name() -> None:
+    late = {"item": "ab" * 32, "to": "JPN", "precedence": "FLASH", "due": "2026-03-01T00:10:00Z"}
+    [finding] = status_findings({"regime": "a", "late": [late]}, "a")
+    assert (
+        finding.what == "FLASH item abababababab to JPN was to be handled by 2026-03-01T00:10:00Z"
+    )
+    found = list(status_findings({"regime": "a", "late": [late] * 9}, "a"))
+    assert [f.what for f in found[5:]] == ["4 more are late"]
 
 
 def test_peers_are_called_while_the_node_is_down(ward: Nodes, stopped: Path) -> None:

@@ -27,7 +27,7 @@ from relto.keys.files import (
     write_private_key,
     write_storage_key,
 )
-from relto.keys.folder import KeyFolder, create_key_folder, open_key_folder
+from relto.keys.folder import KeyFolder, create_key_folder, issue_key, open_key_folder
 
 __all__ = [
     "ALGORITHM",
@@ -46,6 +46,7 @@ __all__ = [
     "fingerprint",
     "identity_of",
     "issue",
+    "issue_key",
     "make_ca",
     "open_key_folder",
     "read_passphrase",

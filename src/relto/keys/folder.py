@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -47,7 +47,7 @@ from relto.keys.files import (
     write_storage_key,
 )
 
-__all__ = ["KeyFolder", "create_key_folder", "open_key_folder"]
+__all__ = ["KeyFolder", "create_key_folder", "issue_key", "open_key_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,68 @@ def create_key_folder(
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = make_ca(party, key=ca_key, now=now, exercise=exercise, validity=validity)
     issue_leaf = functools.partial(issue, ca=ca, ca_key=ca_key, now=now, validity=validity)
-    made: list[tuple[PrivateKey, x509.Certificate]] = [(ca_key, ca)]
+    made: list[tuple[PrivateKey | None, x509.Certificate]] = [(ca_key, ca)]
     names = [("officer", name) for name in dict.fromkeys(officers)]
     for role, name in (("node", None), ("tls", None), ("signing", None), *names):
         key = _new_key(role)
         made.append((key, issue_leaf(public_key=key.public_key(), role=role, name=name)))
+    _write_folder(path, made, passphrase, cost=cost, storage=True)
+    return KeyFolder(path)
+
+
+def issue_key(
+    path: Path,
+    *,
+    authority: KeyFolder,
+    role: str,
+    name: str | None = None,
+    passphrase: Passphrase,
+    now: datetime,
+    cost: ScryptCost = SCRYPT,
+) -> KeyFolder:
+    """A new folder with a new key of that role and its certificate, under the CA in `authority`.
+
+    `passphrase` opens the CA's key, and locks the new one. In an exercise the certificate is
+    valid as long as its CA.
+
+    Raises:
+        CallerError: something is at `path` already, or its parent is missing; the CA's key is not
+            there or does not open; a malformed role or name; the disk refuses.
+    """
+    if os.path.lexists(path):
+        raise CallerError(f"'{path}' exists already; keys are never overwritten")
+    if not path.parent.is_dir():
+        raise CallerError(f"no folder '{path.parent}'; mkdir -p it first")
+    ca = authority.certificate("ca")
+    ca_key = read_private_key(authority.key_path("ca"), passphrase)
+    if not isinstance(ca_key, ec.EllipticCurvePrivateKey) or keyid(ca_key.public_key()) != keyid(
+        ca.public_key()
+    ):
+        raise CallerError(f"'{authority.key_path('ca')}' is not the key of the CA beside it")
+    exercise = authority.identity.exercise
+    key = _new_key(role)
+    leaf = issue(
+        ca=ca,
+        ca_key=ca_key,
+        public_key=key.public_key(),
+        role=role,
+        name=name,
+        now=now,
+        validity=(ca.not_valid_before_utc, ca.not_valid_after_utc) if exercise else None,
+    )
+    _write_folder(path, [(None, ca), (key, leaf)], passphrase, cost=cost, storage=False)
+    return KeyFolder(path)
+
+
+def _write_folder(
+    path: Path,
+    made: Sequence[tuple[PrivateKey | None, x509.Certificate]],
+    passphrase: Passphrase,
+    *,
+    cost: ScryptCost,
+    storage: bool,
+) -> None:
+    """All of it on disk at `path`, with a storage key if wanted, or no folder."""
     try:
         # mkdtemp makes it 0700. Beside the target, so that the rename is one step on one disk.
         draft = KeyFolder(Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)))
@@ -152,17 +209,18 @@ def create_key_folder(
         (draft.path / "officers").mkdir(mode=0o700)
         for key, certificate in made:
             who = identity_of(certificate)
-            write_private_key(draft.key_path(who.role, who.name), key, passphrase, cost=cost)
+            if key is not None:
+                write_private_key(draft.key_path(who.role, who.name), key, passphrase, cost=cost)
             pem = certificate.public_bytes(Encoding.PEM)
             create_file(draft.certificate_path(who.role, who.name), pem, mode=0o644)
-        write_storage_key(draft.path / "storage.key", passphrase, cost=cost)
+        if storage:
+            write_storage_key(draft.path / "storage.key", passphrase, cost=cost)
         draft.path.rename(path)
         sync_folder(path.parent)
     except OSError as error:
         raise CallerError(f"cannot write '{path}': {error.strerror}") from error
     finally:
         shutil.rmtree(draft.path, ignore_errors=True)  # gone already after the rename
-    return KeyFolder(path)
 
 
 def open_key_folder(path: Path) -> KeyFolder:

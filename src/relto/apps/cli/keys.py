@@ -20,6 +20,7 @@ from relto.keys import (
     create_key_folder,
     fingerprint,
     identity_of,
+    issue_key,
     open_key_folder,
     read_passphrase,
     spoken,
@@ -31,7 +32,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `relto keys init` and `relto keys show`."""
+    """Add `relto keys init`, `relto keys issue` and `relto keys show`."""
     commands = subparsers.add_parser(
         "keys", help="make and show keys and certificates", description=__doc__
     ).add_subparsers(metavar="COMMAND", required=True)
@@ -71,6 +72,27 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     init.add_argument("--passphrase", nargs="?", const="", help=argparse.SUPPRESS)
     init.set_defaults(run=_init)
 
+    one = commands.add_parser(
+        "issue",
+        allow_abbrev=False,
+        help="make a new key with its certificate, in the place of one that ends",
+        description="Make a folder with one new key, and its certificate under the party's CA. "
+        "Where the CA's key is, away from the node; then put key and certificate in the place of "
+        "the old ones.",
+    )
+    one.add_argument("--ca", required=True, metavar="DIR", type=Path, help="the folder with ca.key")
+    whose = one.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--role", choices=("node", "tls", "signing"), help="whose key: the party's")
+    whose.add_argument("--officer", metavar="NAME", help="or this disclosure officer's")
+    one.add_argument("--out", required=True, metavar="DIR", type=Path, help="the folder to make")
+    one.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        type=Path,
+        help="first line: the passphrase that opens the CA's key, and will open the new one",
+    )
+    one.set_defaults(run=_issue)
+
     show = commands.add_parser(
         "show",
         allow_abbrev=False,
@@ -109,6 +131,27 @@ def _init(args: argparse.Namespace) -> int:
     print("partners confirm it by voice:")
     print(_in_rows(folder.certificate("ca")))
     print(f"the node does not need {folder.key_path('ca')}: keep it offline")
+    return 0
+
+
+def _issue(args: argparse.Namespace) -> int:
+    authority = open_key_folder(args.ca)
+    passphrase = (
+        read_passphrase(args.passphrase_file)
+        if args.passphrase_file
+        else ask_passphrase(confirm=False)
+    )
+    folder = issue_key(
+        args.out,
+        authority=authority,
+        role=args.role or "officer",
+        name=args.officer,
+        passphrase=passphrase,
+        now=clock.now(),
+    )
+    [_, leaf] = _certificates(folder)
+    ends = f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+    print(f"made {folder.path}: {identity_of(leaf)}, valid to {ends}")
     return 0
 
 
