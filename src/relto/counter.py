@@ -274,6 +274,7 @@ class Counter:
                 raise CallerError(f"unknown party {quoted(party)}")
         effects = await self.node.draft(label, payload, to, precedence, basis, who)
         assert effects.item is not None  # noqa: S101  # a draft makes one
+        await self.node.turns.wait(len(PRECEDENCES))  # sending it goes before telling of it
         return self.showing.summary(effects.item)
 
     def _label(self, given: Json, sources: list[str]) -> tuple[Json, dict[str, list[Json]]]:

@@ -500,6 +500,21 @@ def test_the_journal_is_a_hash_chain(store: Store) -> None:
     assert ask(store, lambda r: r.journal_head()) == (3, bytes.fromhex(links[2]))
 
 
+def test_the_chain_goes_on_behind_what_a_refused_job_had_appended(store: Store) -> None:
+    def refused(tx: Transaction) -> int:
+        tx.journal_append(b"never", SALT)
+        raise CallerError("no")
+
+    def job(tx: Transaction) -> int:
+        return tx.journal_append(b"a", SALT) + tx.journal_append(b"b", SALT)
+
+    results = store.commit([job, refused, job, refused])
+    assert [r for r in results if isinstance(r, int)] == [3, 7]
+    rows = ask(store, lambda r: r.journal(0, 9))  # which verifies the chain
+    assert [(row.number, row.entry) for row in rows] == [(1, b"a"), (2, b"b"), (3, b"a"), (4, b"b")]
+    assert do(store, lambda tx: tx.journal_append(b"c", SALT)) == 5
+
+
 def test_pages_of_the_journal_meet(store: Store) -> None:
     store.commit([lambda tx: tx.journal_append(b"entry", SALT) for _ in range(7)])
     pages = [ask(store, lambda r, after=after: r.journal(after, 3)) for after in (0, 3, 6, 7, 99)]  # type: ignore[misc]

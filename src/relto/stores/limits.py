@@ -41,7 +41,7 @@ def text(what: str, value: str) -> str:
     if len(value) > NAME_CHARS_MAX:
         raise CallerError(f"a {what} has at most {NAME_CHARS_MAX} characters, got {len(value)}")
     # A NUL ends a string for some of SQLite's functions, and a lone surrogate has no UTF-8.
-    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+    if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
         raise CallerError(f"a {what} has a character that cannot be stored: {value[:40]!a}")
     return value
 

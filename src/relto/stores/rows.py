@@ -258,6 +258,12 @@ class SqlReader:
 class SqlTransaction(SqlReader):
     """The port's `Transaction` over the connection that writes."""
 
+    _journal_end: tuple[int, bytes] | None = None  # once this transaction has appended
+
+    def rolled_back(self) -> None:
+        """A savepoint was undone: what the transaction knew may no longer be so."""
+        self._journal_end = None
+
     def put(self, kind: str, key: str, body: bytes, *, state: str = "", rank: str = "") -> None:
         limits.name("kind", kind)
         limits.name("key", key)
@@ -331,12 +337,13 @@ class SqlTransaction(SqlReader):
     def journal_append(self, entry: bytes, salt: bytes) -> int:
         limits.entry(entry)
         limits.salt(salt)
-        last, previous = self.journal_head()
+        last, previous = self._journal_end or self.journal_head()
         link = journal_link(previous, salt=salt, entry=entry)
         self._change(
             "INSERT INTO journal (number, entry, salt, link) VALUES (?, ?, ?, ?)",
             (last + 1, entry, salt, link),
         )
+        self._journal_end = (last + 1, link)
         return last + 1
 
     def set_meta(self, key: str, value: bytes) -> None:

@@ -263,6 +263,8 @@ class SqliteStore:
         if transaction.failed is not None:
             raise transaction.failed
         self._do(end)
+        if isinstance(result, ReltoError):
+            transaction.rolled_back()
         return result
 
     def _do(self, sql: str) -> None:
