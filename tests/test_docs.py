@@ -173,6 +173,46 @@ def test_every_dependency_names_its_adr() -> None:
     assert set(numbers) <= {adr.name[:4] for adr in ADRS}
 
 
+# The threat model
+
+
+def _claims() -> list[str]:
+    """The last cell of each row of the claims: the tests that show it."""
+    page = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    claims = page.split("## Claims", 1)[1].split("\n## ", 1)[0]
+    rows = [row for row in claims.splitlines() if row.startswith("| ")]
+    return [row.strip("|").split(" | ")[-1] for row in rows if "shown by" not in row]
+
+
+def _missing(cell: str) -> list[str]:
+    """What a cell names and is not there."""
+    missing = []
+    for named in re.findall(r"`([^`]+)`", cell):
+        file, _, test = named.partition("::")
+        path = ROOT / file
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if not text or (test and not re.search(rf"^(?:async )?def {test}\(", text, re.MULTILINE)):
+            missing.append(named)
+    return missing
+
+
+def test_every_claim_of_the_threat_model_names_tests_that_exist() -> None:
+    cells = _claims()
+    assert len(cells) > 30
+    for cell in cells:
+        assert re.search(r"`tests/\S+\.py", cell), cell
+        assert _missing(cell) == []
+
+
+def test_a_claim_whose_test_is_gone_would_be_found() -> None:
+    here = "tests/test_docs.py"
+    assert _missing(f"`{here}`, `{here}::test_a_claim_whose_test_is_gone_would_be_found`") == []
+    assert _missing(f"`{here}::test_nothing`, `tests/none.py`") == [
+        f"{here}::test_nothing",
+        "tests/none.py",
+    ]
+
+
 # Settings, codes, limits
 
 
