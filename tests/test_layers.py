@@ -21,7 +21,7 @@ LAYERS: dict[str, str] = {
     "links.http links.server links.streams links.tls logs stores stores.checking stores.files "
     "stores.folder stores.fuse stores.limits stores.memory stores.rows stores.snapshots "
     "stores.sqlite stores.writer supervisor system",
-    "node": "alarms backups counter courier findings metrics node peering serving showing "
+    "node": "alarms backups calls counter courier findings metrics node peering serving showing "
     "sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.backup apps.cli.decide "
     "apps.cli.doctor apps.cli.items apps.cli.journal apps.cli.keys apps.cli.node apps.cli.regime "

@@ -165,7 +165,7 @@ async def test_a_message_that_the_peer_chokes_on_ends_up_alone(world: World) -> 
     items = await shared(world, 9)
     poison = items[4]
     courier = world["KOR"].couriers["USA"]
-    whole = courier.link.request
+    whole = courier.calls.link.request
 
     async def request(method: str, path: str, body: bytes = b"", **more: Any) -> Answer:
         if path.endswith("/hop"):
@@ -174,7 +174,7 @@ async def test_a_message_that_the_peer_chokes_on_ends_up_alone(world: World) -> 
                 raise PeerError("it hung up")
         return await whole(method, path, body, **more)
 
-    courier.link.request = request  # type: ignore[method-assign]  # the line, not our code
+    courier.calls.link.request = request  # type: ignore[method-assign]  # the line, not our code
     for _ in range(30):
         await asyncio.sleep(1)
         await lane(world, "KOR", "USA")
@@ -216,13 +216,13 @@ def test_an_answer_that_does_not_speak_of_each_part_loses_nothing(answer: bytes)
     async def test(world: World) -> None:
         items = await shared(world, 2)
         courier = world["KOR"].couriers["USA"]
-        whole = courier.link.request
+        whole = courier.calls.link.request
 
         async def request(method: str, path: str, body: bytes = b"", **more: Any) -> Answer:
             response = await whole(method, path, body, **more)
             return Response(200, answer) if path.endswith("/hop") else response
 
-        courier.link.request = request  # type: ignore[method-assign]  # a peer that lies
+        courier.calls.link.request = request  # type: ignore[method-assign]  # a peer that lies
         rows, _ = courier._best(3)
         with pytest.raises(PeerError):
             await courier.carry(rows)

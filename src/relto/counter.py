@@ -131,7 +131,7 @@ class Counter:
                 {
                     "party": party,
                     "waiting": reader.outbox_count(party),
-                    "link": courier.link_error or "ok",
+                    "link": courier.calls.error or "ok",
                 }
                 for party, courier in sorted(self.couriers.items())
             ]
@@ -422,7 +422,7 @@ class Counter:
             raise CallerError(f"{quoted(at)} is not an instant such as 2015-01-05T00:00:00Z")
         await self.node.set_clock(moment(at), who)
         for courier in self.couriers.values():
-            courier.forget_keys()
+            courier.calls.forget_keys()
         return {"clock": self.node.clock.instant()}
 
 

@@ -6,27 +6,25 @@ own receipt removes it (DESIGN §6, rules 1 and 3).
 """
 
 import asyncio
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
 
 from relto import canonical
+from relto.calls import Calls, Said
 from relto.clauses import Share
 from relto.config import Peer
 from relto.envelope import Envelope
 from relto.errors import PeerError, ReltoError, StoreBroken
 from relto.events import Dispatch, Taken
-from relto.hop import INLINE_BYTES_MAX, PARTS_MAX, PLAINTEXT_BYTES_MAX, Hop, seal_hop, seal_key
-from relto.instants import moment
+from relto.hop import INLINE_BYTES_MAX, PARTS_MAX, PLAINTEXT_BYTES_MAX, Hop, seal_key
 from relto.items import Item, Outgoing
 from relto.links import LinkError
 from relto.node import Node
-from relto.ports import Answer, Link, OutboxRow, Transaction
-from relto.records import NodeKey, decode_record
+from relto.ports import Link, OutboxRow, Transaction
 from relto.seal import HpkePublicKey
 
 __all__ = ["Courier", "hub_is_blind"]
@@ -71,54 +69,18 @@ class _Owed:
         return self.item.manifest.ciphertext_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What a peer said of one part: accepted, refused, retry or stale-key.
-
-    `have` is how many bytes of the ciphertext it has then; -1 where it does not say.
-    """
-
-    word: str
-    have: int = -1
-    words: str = ""  # for people
-
-    @classmethod
-    def of(cls, body: Any) -> "_Said":
-        """Raises PeerError."""
-        word, have = (body.get("status"), body.get("have", -1)) if type(body) is dict else ("", -1)
-        if word not in _SAID or type(have) is not int or have < -1:
-            raise PeerError("the peer's answer is none that we know")
-        return cls(word, have, _SAID[word])
-
-    @classmethod
-    def by_status(cls, answer: Answer) -> "_Said":
-        """Of every part, where the message as a whole was answered so."""
-        word = {400: "refused", 409: "stale-key", 503: "retry"}.get(answer.status, "unknown")
-        return cls(word, -1, f"answered {answer.status}; {_SAID.get(word, 'it gave no reason')}")
-
-
-_SAID = {
-    "accepted": "it has it",
-    "refused": "it refused the message",
-    "retry": "it takes it later",
-    "stale-key": "the key that it was sealed to is gone",
-}
-
-
 class Courier:
     """Carries one peer's messages over the link to that peer's node."""
 
     def __init__(self, node: Node, peer: Peer, link: Link) -> None:
         self.node = node
         self.peer = peer.party
-        self.link = link
-        self.link_error = ""  # why the peer could not be reached last, for people to see
+        self.calls = Calls(node, peer.party, link)
         self.certificate = b""  # that it showed last (DER), checked or not
         self._calls_failed = 0  # since it could not be reached
         self._awake = [asyncio.Event() for _ in LANES]
         self._tasks: list[asyncio.Task[None]] = []
         self._carrying: set[int] = set()  # rows that a lane has in hand, with a lease or before it
-        self._peer_keys: dict[str, HpkePublicKey] = {}
 
     async def start(self) -> None:
         self.node.wakers[self.peer] = self.wake
@@ -129,11 +91,7 @@ class Courier:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.link.close()
-
-    def forget_keys(self) -> None:
-        """Ask for the peers' keys anew: after the clock was set."""
-        self._peer_keys.clear()
+        await self.calls.link.close()
 
     def wake(self) -> None:
         for awake in self._awake:
@@ -151,7 +109,7 @@ class Courier:
         while True:
             self._awake[index].clear()
             try:
-                if self.link_error and not await self._is_back():
+                if self.calls.error and not await self._is_back():
                     wait_ms = RETRY_MS_FIRST * 2 ** min(self._calls_failed, 10)
                     await self._sleep(index, min(wait_ms, LINK_RETRY_MS_MAX) / 1000)
                     continue
@@ -176,12 +134,12 @@ class Courier:
         """Call a peer that was not reached. Once it answers all that waited is due, so that the
         most urgent goes first, and not what happened to be tried last."""
         try:
-            await self._key_of(self.peer, fresh=True)
+            await self.calls.key_of(self.peer, fresh=True)
         except (LinkError, PeerError) as e:
-            self.link_error = str(e)
+            self.calls.error = str(e)
             self._calls_failed += 1
             return False
-        self.link_error = ""
+        self.calls.error = ""
         if self._calls_failed:  # else it was one message that got no answer: that one waits
             self._calls_failed = 0
             await self.node.submit(self._make_due)
@@ -229,7 +187,7 @@ class Courier:
         left = {row.number: row for row in rows}
         precedence = rows[0].precedence
         try:
-            await self._key_of(self.peer)  # before the lease: it may have to be asked for
+            await self.calls.key_of(self.peer)  # before the lease: it may have to be asked for
             past_hub: dict[str, HpkePublicKey] = {}  # asked for anew for each attempt
             found = [await self._owed(row, past_hub) for row in rows]
             owed = [each for each in found if each is not None]
@@ -338,11 +296,11 @@ class Courier:
     async def _send(self, owed: "Sequence[_Owed]", precedence: int) -> None:
         """One message under its leases, and what its answer means for each row."""
         lease = min((each.lease_until_ms for each in owed if each.release), default=0)
-        answers: list[_Said] = []
+        answers: list[Said] = []
         if owed[0].received_bytes:
-            answers.append(_Said("accepted", owed[0].received_bytes))
+            answers.append(Said("accepted", owed[0].received_bytes))
         else:
-            answers += await self._post([each.part for each in owed], lease)
+            answers += await self.calls.post([each.part for each in owed], lease)
         jobs = []
         for each, said in zip(owed, answers, strict=True):
             if each.release and said.word == "accepted" and 0 <= said.have < each.size_bytes:
@@ -352,18 +310,14 @@ class Courier:
             if isinstance(result, ReltoError):
                 log.warning("carrying-failed", extra={"peer": self.peer, "why": str(result)})
 
-    async def _send_range(self, owed: "_Owed", offset: int) -> "_Said":
+    async def _send_range(self, owed: "_Owed", offset: int) -> Said:
         """One range of a large ciphertext, under its lease; then whatever is most urgent."""
         size = min(RANGE_BYTES, owed.size_bytes - offset)
         stored = owed.item.stored
         data = await asyncio.to_thread(lambda: self.node.store.blob_read(stored, offset, size))
-        target = f"/relto/v1/ciphertext/{owed.release}"
-        answer = await self._ask(
-            "POST", target, data, query=f"offset={offset}", lease=owed.lease_until_ms
-        )
-        return _Said.of(_body(answer)) if answer.status == 200 else _Said.by_status(answer)
+        return await self.calls.send_range(owed.release, offset, data, owed.lease_until_ms)
 
-    def _answered(self, owed: "_Owed", said: "_Said", tx: Transaction) -> None:
+    def _answered(self, owed: "_Owed", said: Said, tx: Transaction) -> None:
         """What the peer said of one part: only an optimisation, but for results."""
         row = owed.row
         if owed.result is not None:
@@ -406,63 +360,6 @@ class Courier:
             row.number, due_ms=due_ms, attempts=row.attempts + 1, error=error[:200]
         )
 
-    # the wire
-
-    async def _post(self, parts: Sequence[bytes], lease: int) -> "list[_Said]":
-        """Seal and post a hop message under a lease; what is said of each part.
-
-        Raises LinkError.
-        """
-        for fresh in (False, True):
-            key = await self._key_of(self.peer, fresh=fresh)
-            sealed = seal_hop(parts, sender=self.node.party, recipient=self.peer, key=key)
-            answer = await self._ask("POST", "/relto/v1/hop", sealed, lease=lease)
-            if answer.status != 409:
-                break
-        if answer.status != 200:
-            return [_Said.by_status(answer)] * len(parts)
-        said = _body(answer).get("parts")
-        if not isinstance(said, list) or len(said) != len(parts):
-            raise PeerError(f"{self.peer} does not say what it did with each part of a message")
-        return [_Said.of(each) for each in said]
-
-    async def _ask(
-        self, method: str, target: str, body: bytes = b"", *, query: str = "", lease: int = 0
-    ) -> Answer:
-        """One request to the peer. With a lease, bytes leave only while it lives."""
-        wait_ms = LEASE_MS
-        if lease:
-            wait_ms = lease - self.node.clock.monotonic_ms()
-            if wait_ms <= 0:
-                raise LinkError("the lease ran out before the bytes could leave")
-        try:
-            return await self.link.request(
-                method, target, body, timeout_s=wait_ms / 1000, query=query
-            )
-        except LinkError as e:
-            self.link_error = str(e)
-            raise
-
-    async def _key_of(self, party: str, *, fresh: bool = False) -> HpkePublicKey:
-        """The HPKE key of the week of a party, announced by its node, asked for at our peer's."""
-        now = self.node.clock.now()
-        known = self._peer_keys.get(party)
-        if known is not None and not fresh:
-            return known
-        response = await self._ask("GET", f"/relto/v1/node-key/{party}")
-        if response.status != 200 or len(response.body) > NODE_KEY_BYTES_MAX:
-            raise PeerError(f"{self.peer} gives no key of {party}")
-        hop = Hop.decode(response.body)
-        record = decode_record(hop.records[0], NodeKey)
-        self.node.trust.verify_node(
-            hop.records[0], NodeKey, party=party, certificates=hop.certificates
-        )
-        if record.party != party or moment(record.expires) <= now:
-            raise PeerError(f"the key of {party} at {self.peer} has expired")
-        key = HpkePublicKey(bytes.fromhex(record.key), self.node.suite)
-        self._peer_keys[party] = key
-        return key
-
     async def _key_past_hub(
         self, item: Item, outgoing: Outgoing, known: dict[str, HpkePublicKey]
     ) -> HpkePublicKey | None:
@@ -474,7 +371,7 @@ class Courier:
             return None
         to = outgoing.proposal.to
         if to not in known:
-            known[to] = await self._key_of(to, fresh=True)
+            known[to] = await self.calls.key_of(to, fresh=True)
         return known[to]
 
     def _consignment(self, item: Item, outgoing: Outgoing, past_hub: HpkePublicKey | None) -> Hop:
@@ -551,11 +448,3 @@ def _messages(ready: "Sequence[_Owed]") -> "Iterator[list[_Owed]]":
         message.append(each)
     if message:
         yield message
-
-
-def _body(answer: Answer) -> Mapping[str, Any]:
-    try:
-        value = json.loads(answer.body)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

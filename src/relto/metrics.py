@@ -186,8 +186,8 @@ class Metrics(Collector):
         now = self._node.clock.system_now()
         for peer, courier in sorted(self._couriers.items()):
             seen = self._sightings.latest.get(peer)
-            if seen is not None or courier.link_error:
-                reached = not courier.link_error and seen is not None and not seen.error
+            if seen is not None or courier.calls.error:
+                reached = not courier.calls.error and seen is not None and not seen.error
                 up.add_metric([peer], reached)
             if seen is not None and seen.certificate_ends is not None:
                 left = moment(seen.certificate_ends) - now

@@ -129,7 +129,7 @@ class Peering:
         if courier is None:
             raise PeerError("no key of that party here")
         try:
-            response: Answer = await courier.link.request(
+            response: Answer = await courier.calls.link.request(
                 "GET", f"/relto/v1/node-key/{party}", timeout_s=3.0
             )
         except LinkError as e:  # to whoever asks it is as if there were no such party

@@ -65,7 +65,7 @@ class Sightings:
         clock = self.node.clock
         asked_at = clock.now()
         try:
-            response = await courier.link.request(
+            response = await courier.calls.link.request(
                 "GET", "/relto/v1/agreements", timeout_s=ASK_TIMEOUT_S
             )
             theirs = Standings.decode(response.body) if response.status == 200 else None

@@ -1,0 +1,149 @@
+"""Calls: what a node asks of one peer's node. Hop messages, ranges of ciphertext, keys of the week.
+
+Bytes leave only under a live lease; what the peer says is only an optimisation.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relto.errors import PeerError
+from relto.hop import Hop, seal_hop
+from relto.instants import moment
+from relto.links import LinkError
+from relto.node import Node
+from relto.ports import Answer, Link
+from relto.records import NodeKey, decode_record
+from relto.seal import HpkePublicKey
+
+__all__ = ["Calls", "Said"]
+
+WAIT_MS = 5_000  # for an answer to what needs no lease
+NODE_KEY_BYTES_MAX = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a peer said of one part: accepted, refused, retry or stale-key.
+
+    `have` is how many bytes of the ciphertext it has then; -1 where it does not say.
+    """
+
+    word: str
+    have: int = -1
+    words: str = ""  # for people
+
+    @classmethod
+    def of(cls, body: Any) -> "Said":
+        """Raises PeerError."""
+        word, have = (body.get("status"), body.get("have", -1)) if type(body) is dict else ("", -1)
+        if word not in _WORDS or type(have) is not int or have < -1:
+            raise PeerError("the peer's answer is none that we know")
+        return cls(word, have, _WORDS[word])
+
+    @classmethod
+    def by_status(cls, answer: Answer) -> "Said":
+        """Of every part, where the message as a whole was answered so."""
+        word = {400: "refused", 409: "stale-key", 503: "retry"}.get(answer.status, "unknown")
+        return cls(word, -1, f"answered {answer.status}; {_WORDS.get(word, 'it gave no reason')}")
+
+
+_WORDS = {
+    "accepted": "it has it",
+    "refused": "it refused the message",
+    "retry": "it takes it later",
+    "stale-key": "the key that it was sealed to is gone",
+}
+
+
+class Calls:
+    """Asks one peer over the link to its node. `error` says why it could not be reached last."""
+
+    def __init__(self, node: Node, peer: str, link: Link) -> None:
+        self.node = node
+        self.peer = peer
+        self.link = link
+        self.error = ""
+        self._keys: dict[str, HpkePublicKey] = {}
+
+    def forget_keys(self) -> None:
+        """Ask for the parties' keys anew: after the clock was set."""
+        self._keys.clear()
+
+    async def post(self, parts: Sequence[bytes], lease_until_ms: int) -> list[Said]:
+        """Seal and post a hop message under a lease; what is said of each part.
+
+        Raises LinkError.
+        """
+        for fresh in (False, True):
+            key = await self.key_of(self.peer, fresh=fresh)
+            sealed = seal_hop(parts, sender=self.node.party, recipient=self.peer, key=key)
+            answer = await self._ask("POST", "/relto/v1/hop", sealed, lease_until_ms=lease_until_ms)
+            if answer.status != 409:
+                break
+        if answer.status != 200:
+            return [Said.by_status(answer)] * len(parts)
+        said = _body(answer).get("parts")
+        if not isinstance(said, list) or len(said) != len(parts):
+            raise PeerError(f"{self.peer} does not say what it did with each part of a message")
+        return [Said.of(each) for each in said]
+
+    async def _ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        query: str = "",
+        lease_until_ms: int = 0,
+    ) -> Answer:
+        """One request to the peer. With a lease, bytes leave only while it lives."""
+        wait_ms = WAIT_MS
+        if lease_until_ms:
+            wait_ms = lease_until_ms - self.node.clock.monotonic_ms()
+            if wait_ms <= 0:
+                raise LinkError("the lease ran out before the bytes could leave")
+        try:
+            return await self.link.request(
+                method, target, body, timeout_s=wait_ms / 1000, query=query
+            )
+        except LinkError as e:
+            self.error = str(e)
+            raise
+
+    async def key_of(self, party: str, *, fresh: bool = False) -> HpkePublicKey:
+        """The HPKE key of the week of a party, announced by its node, asked for at our peer's."""
+        now = self.node.clock.now()
+        known = self._keys.get(party)
+        if known is not None and not fresh:
+            return known
+        response = await self._ask("GET", f"/relto/v1/node-key/{party}")
+        if response.status != 200 or len(response.body) > NODE_KEY_BYTES_MAX:
+            raise PeerError(f"{self.peer} gives no key of {party}")
+        hop = Hop.decode(response.body)
+        record = decode_record(hop.records[0], NodeKey)
+        self.node.trust.verify_node(
+            hop.records[0], NodeKey, party=party, certificates=hop.certificates
+        )
+        if record.party != party or moment(record.expires) <= now:
+            raise PeerError(f"the key of {party} at {self.peer} has expired")
+        key = HpkePublicKey(bytes.fromhex(record.key), self.node.suite)
+        self._keys[party] = key
+        return key
+
+    async def send_range(self, release: str, offset: int, data: bytes, lease_until_ms: int) -> Said:
+        """A range of the ciphertext that a release told the peer to expect. Raises LinkError."""
+        answer = await self._ask(
+            "POST", f"/relto/v1/ciphertext/{release}", data, query=f"offset={offset}",
+            lease_until_ms=lease_until_ms,
+        )  # fmt: skip
+        return Said.of(_body(answer)) if answer.status == 200 else Said.by_status(answer)
+
+
+def _body(answer: Answer) -> Mapping[str, Any]:
+    try:
+        value = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
