@@ -15,7 +15,7 @@ import test_consignments
 import test_exchange
 import test_world
 from bugs import Bug
-from relto import consignments, courier, exchange, node, peering, trust
+from relto import consignments, courier, exchange, node, peering, records, trust
 
 __all__ = ["BUGS"]
 
@@ -81,11 +81,11 @@ BUGS: dict[str, Bug] = {
         ),
     ),
     "an approval of another path counts": Bug(
-        saying(exchange.approves, "and approval.path == proposal.path", ""),
+        saying(records.Approval.is_for, "and self.path == way.path", ""),
         _case(test_exchange.test_an_approval_of_something_else_is_refused, "another path"),
     ),
     "an approval of another mark counts": Bug(
-        saying(exchange.approves, "and approval.legs == proposal.legs", ""),
+        saying(records.Approval.is_for, "and self.legs == way.legs", ""),
         _case(test_exchange.test_an_approval_of_something_else_is_refused, "another mark"),
     ),
     "what changed while it waited is released unreviewed": Bug(
@@ -192,14 +192,14 @@ BUGS: dict[str, Bug] = {
         ),
     ),
     "an approval's signature is not checked": Bug(
-        saying(consignments._verify_approvals, "approval.party != release.sender", "False"),
+        saying(records.Approval.is_for, "self.party == party", "True"),
         _case(
             test_consignments.test_a_hub_that_lies_is_caught,
             "another party's officer approves for the hub",
         ),
     ),
     "an approval of the hub need not fit its release": Bug(
-        saying(consignments._verify_approvals, "or approval.basis != release.basis", ""),
+        saying(records.Approval.is_for, "and dict(self.basis) == dict(way.basis)", ""),
         _case(
             test_consignments.test_a_hub_that_lies_is_caught,
             "its officer approved another article",

@@ -151,14 +151,7 @@ def _verify_approvals(
         if release is None:
             raise PeerError("an approval that no release names")
         approval = decode_record(envelope, Approval)
-        if (
-            approval.party != release.sender
-            or approval.item != release.item
-            or approval.to != release.to
-            or approval.path != release.path
-            or approval.legs != release.legs
-            or approval.basis != release.basis
-        ):
+        if not approval.is_for(release.sender, release.item, release):
             raise PeerError("an approval is for another path, mark or citation than its release")
         verified = trust.verify(
             envelope,

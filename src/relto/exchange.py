@@ -51,7 +51,7 @@ from relto.records import (
 )
 from relto.trust import Certificates, Verified
 
-__all__ = ["approves", "propose", "step"]
+__all__ = ["propose", "step"]
 
 OUTGOING_MAX = 256  # parties that one item is offered to from one node
 INCOMING_MAX = 256  # releases that bring one item to one node
@@ -247,7 +247,7 @@ def _approve(view: View, event: Approve, now: str) -> Effects:
     # (1) What was signed is what waits: recipient, path, marks and citations.
     if approval.officer != event.officer.name:
         raise CallerError(f"the approval names {approval.officer}, {event.officer.name} signed it")
-    if not approves(approval, view.party, item.id, outgoing.proposal):
+    if not approval.is_for(view.party, item.id, outgoing.proposal):
         raise CallerError(
             "the approval is for another path, mark or citation; show and approve anew"
         )
@@ -293,18 +293,6 @@ def _sign_manifest(item: Item, manifest: Envelope, officer: Verified) -> Item:
         return item
     signatures: tuple[Signature, ...] = (*item.manifest_signatures, signature)
     return replace(item, manifest_signatures=signatures[: dsse.SIGNATURES_MAX])
-
-
-def approves(approval: Approval, party: str, item: str, proposal: Proposal) -> bool:
-    """Whether an approval is for exactly this release."""
-    return (
-        approval.party == party
-        and approval.item == item
-        and approval.to == proposal.to
-        and approval.path == proposal.path
-        and approval.legs == proposal.legs
-        and dict(approval.basis) == dict(proposal.basis)
-    )
 
 
 def _with_outgoing(item: Item, index: int, outgoing: Outgoing) -> Item:

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from relto import canonical
 from relto.decisions import Leg
@@ -127,6 +127,22 @@ class Manifest(Record):
         return str(self.label.get("originator", ""))
 
 
+class Way(Protocol):
+    """What an approval is bound to beside its item: recipient, path, marks and citations."""
+
+    @property
+    def to(self) -> str: ...
+
+    @property
+    def path(self) -> tuple[str, ...]: ...
+
+    @property
+    def legs(self) -> tuple[Leg, ...]: ...
+
+    @property
+    def basis(self) -> Mapping[str, str]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Approval(Record):
     """A disclosure officer's approval of one release, bound to path, marks and citations.
@@ -144,6 +160,17 @@ class Approval(Record):
     legs: tuple[Leg, ...]
     basis: Mapping[str, str]
     at: str
+
+    def is_for(self, party: str, item: str, way: Way) -> bool:
+        """Whether `party` so approves exactly this release, or proposal of one, of the item."""
+        return (
+            self.party == party
+            and self.item == item
+            and self.to == way.to
+            and self.path == way.path
+            and self.legs == way.legs
+            and dict(self.basis) == dict(way.basis)
+        )
 
     def to_json(self) -> Json:
         return {
