@@ -100,11 +100,14 @@ def test_a_job_that_is_refused_is_undone_alone(bench: Bench) -> None:
     assert bench.value("refused") is None
 
 
-def test_a_full_disk_refuses_all_of_a_commit_gives_room_and_goes_on(bench: Bench) -> None:
+def test_a_full_disk_refuses_all_of_a_commit_gives_room_and_goes_on(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.faults = [Fault.FULL]
     bench.open()
     with pytest.raises(StoreFull):
         bench.writer.submit(put("a")).result(WAIT_S)
+    assert [record.msg for record in caplog.records] == ["disk-full"]
     assert bench.value("a") is None
     assert not bench.store.ballast_held
     assert bench.writer.submit(put("a")).result(WAIT_S) == "a"

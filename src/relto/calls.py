@@ -4,6 +4,7 @@ Bytes leave only under a live lease; what the peer says is only an optimisation.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from relto.records import NodeKey, decode_record
 from relto.seal import HpkePublicKey
 
 __all__ = ["Calls", "Said"]
+
+log = logging.getLogger("relto.calls")
 
 WAIT_MS = 5_000  # for an answer to what needs no lease
 NODE_KEY_BYTES_MAX = 64 * 1024
@@ -109,6 +112,8 @@ class Calls:
                 method, target, body, timeout_s=wait_ms / 1000, query=query
             )
         except LinkError as e:
+            if not self.error:
+                log.warning("link-down", extra={"peer": self.peer, "why": str(e)})
             self.error = str(e)
             raise
 

@@ -140,6 +140,7 @@ class Courier:
             self._calls_failed += 1
             return False
         self.calls.error = ""
+        log.info("link-up", extra={"peer": self.peer})
         if self._calls_failed:  # else it was one message that got no answer: that one waits
             self._calls_failed = 0
             await self.node.submit(self._make_due)

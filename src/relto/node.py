@@ -295,6 +295,7 @@ class Node:
         if not self.store.ballast_held:
             with suppress(StoreFull):
                 await asyncio.to_thread(self.store.restore_ballast)
+                log.info("disk-has-room")
 
     # keys
 

@@ -5,6 +5,7 @@ asker is told to come back (`StoreFull`), and nothing is lost.
 """
 
 import heapq
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from relto.errors import ReltoError, StoreBroken, StoreFull
 from relto.ports import Store, Transaction
 
 __all__ = ["BATCH_MAX", "QUEUE_MAX", "QUEUE_URGENT_MAX", "Commits", "Writer"]
+
+log = logging.getLogger("relto.stores.writer")
 
 QUEUE_MAX = 4096  # jobs that wait
 QUEUE_URGENT_MAX = 4352  # with those of precedence 0 (FLASH), for which there is always some place
@@ -167,6 +170,8 @@ class Writer:
             results = self._store.commit(jobs)
         except StoreFull as e:
             self._tell(len(jobs), began_s, done=False)
+            if self._store.ballast_held:
+                log.error("disk-full", extra={"why": str(e)})
             # Space for receipts and FLASH; the node takes nothing else until it is back (rule 8).
             with suppress(StoreFull):
                 self._store.release_ballast()
