@@ -101,6 +101,21 @@ def test_a_peer_that_is_not_reached_is_one_line_with_its_fix(ward: Nodes) -> Non
     ]
 
 
+def test_who_may_only_use_the_socket_hears_what_the_node_says(
+    ward: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "s").symlink_to(ward.node("USA") / "node.sock")
+    monkeypatch.chdir(tmp_path)
+    outcome = ward.run("doctor", "--node", "s")
+    assert outcome.code == 1
+    [finding, *unchecked] = outcome.out.splitlines()
+    assert finding.startswith("links: JPN is not reached: ")
+    assert unchecked == [
+        "not checked: folder: only the node's own user may open it",
+        "not checked: agreements: not compared with JPN",
+    ]
+
+
 def test_another_clock_and_other_agreements_at_a_peer_are_found(
     ward: Nodes, tmp_path: Path
 ) -> None:
@@ -145,7 +160,7 @@ def test_only_that_it_does_not_run_is_found_at_a_node_that_is_down(
     outcome = ward.run("doctor", "--node", str(stopped))
     assert outcome.code == 1
     assert outcome.out.splitlines() == [
-        f"node: nothing answers at '{stopped}/node.sock'; start it: relto node serve {stopped}",
+        f"node: nothing answers at '{stopped}/node.sock'; start it with relto node serve",
         "not checked: agreements: the node compares them with its peers once it runs",
     ]
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -71,6 +72,8 @@ def _run(args: argparse.Namespace) -> int:
     if not args.node:
         raise CallerError("which node? give --node DIR, or set RELTO_NODE")
     folder = Path(args.node)
+    if folder.is_socket() and not os.access(folder.parent / CONFIG_FILE, os.R_OK):
+        return _ask_alone(args, folder)
     folder = folder.parent if folder.is_socket() else folder
     passphrase = read_passphrase(Path(args.passphrase_file)) if args.passphrase_file else None
     if not (folder / CONFIG_FILE).exists():
@@ -87,18 +90,34 @@ def _run(args: argparse.Namespace) -> int:
     round_.look("keys", key_findings(config, now, passphrase))
     round_.look("permissions", permission_findings(config))
     round_.look("disk", disk_findings(config))
-    status = _ask(config, "/status", round_)
+    status = _ask(config.socket, "/status", round_)
     _store(config, round_, now, running=status is not None)
     if status is None:
         round_.look("links", links_findings(config, now))
         round_.unchecked["agreements"] = "the node compares them with its peers once it runs"
     else:
-        round_.look("node", status_findings(status, digest))
-        seen = _ask(config, "/sightings", round_)
-        if seen is not None:
-            round_.look("links", sighting_findings(seen["peers"], now))
-            _compared(seen["peers"], round_)
+        _running(config.socket, status, digest, round_, now)
     return _print(args, config.party, round_)
+
+
+def _ask_alone(args: argparse.Namespace, socket: Path) -> int:
+    """For people who may use the node's socket, and not open its folder."""
+    round_ = _Round()
+    round_.unchecked["folder"] = "only the node's own user may open it"
+    status = _ask(socket, "/status", round_)
+    if status is None:
+        return _print(args, "", round_)
+    _running(socket, status, None, round_, clock.now())
+    return _print(args, status["party"], round_)
+
+
+def _running(socket: Path, status: Any, digest: str | None, round_: _Round, now: datetime) -> None:
+    """What a running node says of itself and of its peers."""
+    round_.look("node", status_findings(status, digest))
+    seen = _ask(socket, "/sightings", round_)
+    if seen is not None:
+        round_.look("links", sighting_findings(seen["peers"], now))
+        _compared(seen["peers"], round_)
 
 
 def _regime(config: Config, round_: _Round) -> str | None:
@@ -118,13 +137,13 @@ def _regime(config: Config, round_: _Round) -> str | None:
     return regime.digest
 
 
-def _ask(config: Config, target: str, round_: _Round) -> Any:
+def _ask(socket: Path, target: str, round_: _Round) -> Any:
     """A running node's answer, or None."""
     try:
-        response = unix_request(config.socket, "GET", target, timeout_s=TIMEOUT_S, limits=LIMITS)
+        response = unix_request(socket, "GET", target, timeout_s=TIMEOUT_S, limits=LIMITS)
     except LinkError:
-        what = f"nothing answers at '{config.socket}'"
-        round_.findings.append(Finding("node", what, f"start it: relto node serve {config.folder}"))
+        what = f"nothing answers at '{socket}'"
+        round_.findings.append(Finding("node", what, "start it with relto node serve"))
         return None
     try:
         return answered(response.status, response.body)
