@@ -136,4 +136,5 @@ def test_logs_at_debug_tell_each_step_and_no_contents(watched: Nodes) -> None:
     assert {"deciding", "listening", "journal"} <= {each["event"] for each in told}
     assert {"draft", "decide", "release", "dispatch"} <= {each.get("entry") for each in told}
     plain = watched.log("USA")
+    assert re.search(r"^\S+ WARNING link-down peer=JPN why=", plain, re.MULTILINE)
     assert re.search(r"^\S+ DEBUG journal item=[0-9a-f]{64} .*entry=accept", plain, re.MULTILINE)
