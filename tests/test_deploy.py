@@ -54,6 +54,12 @@ def test_the_unit_restarts_what_a_restart_can_help() -> None:
     assert {"StartLimitIntervalSec", "StartLimitBurst", "RestartSec"} <= found.keys()
 
 
+def test_the_unit_lets_the_node_see_who_uses_its_socket() -> None:
+    """Another user namespace would make a stranger of everybody named under [people]."""
+    assert "PrivateUsers" not in settings()
+    assert settings()["RuntimeDirectoryMode"] == ["0755"]
+
+
 @NEEDS_SYSTEMD
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     """With the program of this environment, and a user that this machine has."""

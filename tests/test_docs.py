@@ -173,6 +173,37 @@ def test_every_dependency_names_its_adr() -> None:
     assert set(numbers) <= {adr.name[:4] for adr in ADRS}
 
 
+# Logs
+
+
+def _logged() -> set[str]:
+    """The first text of every call of a log in the sources."""
+    events = set()
+    for path in (ROOT / "src" / "relto").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == "log"
+                and node.func.attr in ("debug", "info", "warning", "error", "critical", "log")
+            ):
+                event = node.args[node.func.attr == "log"]
+                assert isinstance(event, ast.Constant), f"{path}: {node.lineno}"
+                events.add(str(event.value))
+    return events
+
+
+def test_every_event_that_is_logged_has_a_row_and_is_an_event() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.split("## Logs", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    described = {event for row in rows for event in re.findall(r"`([a-z-]+)`", row)}
+    logged = _logged()
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", event) for event in logged)
+    assert described == {*logged, "library"}
+
+
 # The threat model
 
 
