@@ -16,6 +16,9 @@ from typing import Any
 # name of the part (and its key in the JSON) -> module
 PARTS = {
     "decide": "bench.decide",
+    "flash": "bench.flash",
+    "throughput": "bench.throughput",
+    "memory": "bench.memory",
 }
 
 

@@ -54,7 +54,7 @@ RECORD_BYTES_MAX = 256 * 1024
 FRAME_BYTES = 12  # the two lengths before a payload's header and its padding
 BLOB_PART_BYTES = 1024 * 1024
 LISTING_MAX = 500
-GROUP_MAX = 16  # jobs of one message that share a commit
+GROUP_MAX = 8  # jobs of one message that share a commit
 ITEMS_KEPT = 1_024  # decoded items in memory
 HPKE_KEYS_KEPT = 16
 

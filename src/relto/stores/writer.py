@@ -23,7 +23,7 @@ log = logging.getLogger("relto.stores.writer")
 
 QUEUE_MAX = 4096  # jobs that wait
 QUEUE_URGENT_MAX = 4352  # with those of precedence 0 (FLASH), for which there is always some place
-BATCH_MAX = 32  # jobs of one commit: what is urgent waits for one commit, so that it is kept short
+BATCH_MAX = 8  # jobs of one commit: what is urgent waits for one commit, so that it is kept short
 
 Job = Callable[[Transaction], Any]
 Results = list[Any]  # for each job what it gave, or the ReltoError that it refused with
