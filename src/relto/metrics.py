@@ -7,7 +7,7 @@ store knows is read when it is asked for; what only passes by is counted as it i
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,11 +35,12 @@ BY = {"decide": "decision", "blocked": "decision", "refuse": "node", "refused": 
 
 
 class Tallies:
-    """What is counted as it happens. Entries count once they are durable."""
+    """What is counted as it happens, an observer of commits: entries count once durable."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._waiting: list[Mapping[str, Any]] = []  # of the commit under way; its thread's alone
+        # Entries of the commit under way, by job; the writer's thread's alone.
+        self._waiting: list[list[Mapping[str, Any]]] = []
         self._commits = Histogram(
             "relto_commit_seconds", "Time that a commit took.", registry=self.registry,
             buckets=COMMIT_S,
@@ -64,17 +65,23 @@ class Tallies:
 
     def entry(self, entry: Mapping[str, Any]) -> None:
         """An entry was written to the journal, in a transaction that is not yet durable."""
-        self._waiting.append(entry)
+        self._waiting[-1].append(entry)
 
-    def committed(self, jobs: int, seconds: float, *, done: bool) -> None:
-        """A commit ended: what was written in it is durable, or undone."""
+    def job_begins(self) -> None:
+        self._waiting.append([])
+
+    def shed(self) -> None:
+        self._waiting = []
+        self._failed.inc()
+
+    def committed(self, kept: Sequence[bool], seconds: float) -> None:
         waiting, self._waiting = self._waiting, []
-        if not done:
-            self._failed.inc()
-            return
         self._commits.observe(seconds)
-        self._jobs.inc(jobs)
-        for entry in waiting:
+        self._jobs.inc(kept.count(True))
+        durable = [
+            e for entries, is_kept in zip(waiting, kept, strict=True) if is_kept for e in entries
+        ]
+        for entry in durable:
             event = entry["event"]
             self._events.labels(event).inc()
             if event == "delivered":

@@ -39,7 +39,7 @@ from relto.peering import Peering, peer_of
 from relto.regime import Regime, closure, load_regime
 from relto.stores import SqliteStore
 from relto.stores.folder import read_folder
-from relto.stores.writer import OnCommit, Writer
+from relto.stores.writer import Observer, Writer
 from relto.supervisor import notify
 from relto.system import Surroundings, SystemClock, end_process
 from relto.trust import Trust
@@ -112,7 +112,7 @@ def open_trust(config: Config, regime: Regime) -> Trust:
         raise CallerError(str(e)) from e
 
 
-def open_node(config: Config, passphrase: Passphrase, *, on_commit: OnCommit | None = None) -> Node:
+def open_node(config: Config, passphrase: Passphrase, *, observer: Observer | None = None) -> Node:
     """The node of a configuration, its store open, its keys in memory. Raises CallerError."""
     own = open_regime(config)
     trust = open_trust(config, own)
@@ -124,7 +124,7 @@ def open_node(config: Config, passphrase: Passphrase, *, on_commit: OnCommit | N
     )
     store = SqliteStore(config.store, ballast_bytes=BALLAST_BYTES)
     around = Surroundings(SystemClock(exercise=config.clock == "exercise"))
-    writer = Writer(store, on_broken=end_process, on_commit=on_commit)
+    writer = Writer(store, on_broken=end_process, observer=observer)
     return Node(config, store, writer, Engine(own), trust, keys, around)
 
 
@@ -149,7 +149,7 @@ async def serve(
     # would wait for that at every step while others keep the writer busy.
     sys.setswitchinterval(SWITCH_S)
     tallies = _tallies(config)
-    node = open_node(config, passphrase, on_commit=None if tallies is None else tallies.committed)
+    node = open_node(config, passphrase, observer=tallies)
     folder = open_key_folder(config.keys)
     connected = [peer for peer in config.peers.values() if peer.is_connected]
     pems = [read_certificate(peer).public_bytes(Encoding.PEM) for peer in connected]

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from relto.errors import ReltoError, StoreBroken, StoreFull
 from relto.ports import Store, Transaction
 
-__all__ = ["BATCH_MAX", "QUEUE_MAX", "QUEUE_URGENT_MAX", "Commits", "Writer"]
+__all__ = ["BATCH_MAX", "QUEUE_MAX", "QUEUE_URGENT_MAX", "Commits", "Observer", "Writer"]
 
 log = logging.getLogger("relto.stores.writer")
 
@@ -74,18 +74,27 @@ class _Asked:
             self.future.set_result(results[0])
 
 
-class OnCommit(Protocol):
-    """Hears how many jobs a commit had, how long it took, and whether it is durable or undone."""
+class Observer(Protocol):
+    """Hears of commits, on the writer's thread, before whoever asked for them does."""
 
-    def __call__(self, jobs: int, seconds: float, *, done: bool) -> None: ...
+    def job_begins(self) -> None:
+        """The next job of a commit runs."""
+        ...
+
+    def committed(self, kept: Sequence[bool], seconds: float) -> None:
+        """A commit is durable, with the work of the jobs that are kept; it took so long."""
+        ...
+
+    def shed(self) -> None:
+        """A full or busy disk undid the commit."""
+        ...
 
 
 class Writer:
     """Runs jobs on a store, each in its own savepoint, several in one commit.
 
     `on_broken` is called once, on the writer's thread, when the store can no longer be trusted:
-    it should end the process (DESIGN §6, rule 8). `on_commit` hears of each commit on the same
-    thread, before whoever asked for it.
+    it should end the process (DESIGN §6, rule 8). `observer` hears of each commit.
     """
 
     def __init__(
@@ -93,11 +102,11 @@ class Writer:
         store: Store,
         *,
         on_broken: Callable[[BaseException], None],
-        on_commit: OnCommit | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._store = store
         self._on_broken = on_broken
-        self._on_commit = on_commit
+        self._observer = observer
         self._broken = False
         self._closing = False
         self._waiting: list[_Asked] = []  # a heap
@@ -164,12 +173,13 @@ class Writer:
             return batch
 
     def _commit(self, batch: Sequence[_Asked]) -> None:
-        jobs = [job for asked in batch for job in asked.jobs]
+        jobs = [self._observed(job) for asked in batch for job in asked.jobs]
         began_s = time.monotonic()
         try:
             results = self._store.commit(jobs)
         except StoreFull as e:
-            self._tell(len(jobs), began_s, done=False)
+            if self._observer is not None:
+                self._observer.shed()
             if self._store.ballast_held:
                 log.error("disk-full", extra={"why": str(e)})
             # Space for receipts and FLASH; the node takes nothing else until it is back (rule 8).
@@ -184,12 +194,21 @@ class Writer:
                 asked.future.set_exception(e)
             self._on_broken(e)
             return
-        self._tell(len(jobs), began_s, done=True)
+        if self._observer is not None:
+            kept = [not isinstance(result, ReltoError) for result in results]
+            self._observer.committed(kept, time.monotonic() - began_s)
         done = 0
         for asked in batch:
             asked.answer(results[done : done + len(asked.jobs)])
             done += len(asked.jobs)
 
-    def _tell(self, jobs: int, began_s: float, *, done: bool) -> None:
-        if self._on_commit is not None:
-            self._on_commit(jobs, time.monotonic() - began_s, done=done)
+    def _observed(self, job: Job) -> Job:
+        observer = self._observer
+        if observer is None:
+            return job
+
+        def run(tx: Transaction) -> Any:
+            observer.job_begins()
+            return job(tx)
+
+        return run
