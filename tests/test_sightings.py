@@ -75,6 +75,15 @@ async def test_an_odd_answer_is_told_and_does_not_hide_the_others(world: World) 
 
 
 @in_world()
+async def test_a_certificate_that_is_shown_and_cannot_be_read_hides_nobody(world: World) -> None:
+    for certificate in (b"", b"no certificate", bytes(5000)):
+        world["USA"].couriers["KOR"].certificate = certificate
+        found = await seen(world, "USA")
+        assert sorted(found) == ["JPN", "KOR"]
+        assert "certificate_ends" not in found["KOR"]
+
+
+@in_world()
 async def test_nothing_is_written_by_looking(world: World) -> None:
     before = {p: len(world[p].journal()) for p in ("KOR", "USA", "JPN")}
     await asyncio.gather(*(seen(world, p) for p in before))

@@ -134,7 +134,10 @@ def read_certificate(peer: Peer) -> x509.Certificate:
         certificate = x509.load_pem_x509_certificate(peer.ca.read_bytes())
     except (OSError, ValueError) as e:
         raise CallerError(f'cannot read the CA of {peer.party} at "{peer.ca}": {e}') from None
-    party = identity_of(certificate).party
+    try:
+        party = identity_of(certificate).party
+    except PeerError as e:
+        raise CallerError(f'the CA at "{peer.ca}" is none of relto: {e}') from None
     if party != peer.party:
         raise CallerError(f'the CA at "{peer.ca}" is of {party}; name the one of {peer.party}')
     return certificate

@@ -82,7 +82,8 @@ class Sightings:
 
 
 def _ends(certificate: bytes) -> str | None:
-    """The last instant of a certificate (DER), if one was shown."""
-    if not certificate:
+    """The last instant of a certificate (DER), if one was shown that can be read."""
+    try:
+        return instant(decode_certificate(certificate).not_valid_after_utc)
+    except PeerError:
         return None
-    return instant(decode_certificate(certificate).not_valid_after_utc)

@@ -1,6 +1,7 @@
 """`relto doctor`: silent about a node that is well; a line with its fix for each thing amiss."""
 
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -10,6 +11,11 @@ from typing import Any
 
 import apsw
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from e2e.conftest import CARRIED
 from e2e.nodes import LINKS, PARTIES, Nodes
@@ -201,6 +207,31 @@ def another_certificate(folder: Path) -> None:
     shutil.copy(folder / "../keys/tls.crt", folder / "../keys/node.crt")
 
 
+def another_partys_ca(folder: Path) -> None:
+    spoil("node.toml", "/USA/keys/ca.crt", "/JPN/keys/ca.crt")(folder)
+
+
+def another_programs_ca(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody")])
+    now = clock.now()
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, now, now + timedelta(days=1))
+    (folder / "other.crt").write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    text = (folder / "node.toml").read_text()
+    (folder / "node.toml").write_text(re.sub(r'ca = ".*"', 'ca = "other.crt"', text, count=1))
+
+
+def empty(path: str) -> Callable[[Path], None]:
+    return lambda folder: os.truncate(folder / path, 0)
+
+
+def junk(path: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / path).write_bytes(b"no database at all " * 1000)
+
+    return change
+
+
 def no_contents(folder: Path) -> None:
     for blob in (folder / "store" / "blobs").iterdir():
         blob.unlink()
@@ -231,6 +262,14 @@ AMISS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no node certificate": (remove("../keys/node.crt"), "keys: "),
     "certificate of another role": (another_certificate, "keys: "),
+    "no CA file of a peer": (
+        spoil("node.toml", 'ca = "/', 'ca = "/none/'),
+        "keys: cannot read the",
+    ),
+    "CA of another program": (another_programs_ca, "keys: the CA at "),
+    "CA of another party": (another_partys_ca, "keys: the CA at "),
+    "database emptied": (empty("store/relto.db"), "store: the database is not one of relto's"),
+    "database of another program": (junk("store/relto.db"), "store: "),
     "key folder open": (chmod("../keys", 0o777), "keys: others can write into"),
     "key file open": (chmod("../keys/node.key", 0o640), "permissions: others may open"),
     "CA key here": (write("../keys/ca.key"), "permissions: the CA's private key"),
