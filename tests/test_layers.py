@@ -15,14 +15,14 @@ LAYERS: dict[str, str] = {
     "agreements": "agreements clauses regime suspicions timeline",
     "decisions": "answers channels decisions explanations phrases readers",
     "records": "certificates comparing consignments deriving events hop items journals records "
-    "trust",
-    "exchange": "exchange",
+    "shared trust",
+    "exchange": "exchange recovering",
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
     "links.http links.server links.streams links.tls logs stores stores.checking stores.files "
     "stores.folder stores.fuse stores.limits stores.memory stores.rows stores.snapshots "
     "stores.sqlite stores.writer supervisor system",
-    "node": "alarms backups calls counter courier findings metrics node peering serving showing "
-    "sightings turns",
+    "node": "alarms backups calls counter courier findings metrics node peering recovery returning "
+    "serving showing sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.backup apps.cli.decide "
     "apps.cli.doctor apps.cli.items apps.cli.journal apps.cli.keys apps.cli.node apps.cli.regime "
     "apps.clock apps.demo apps.demo.__main__ apps.demo.coalition",

@@ -132,6 +132,8 @@ class Counter:
                     "party": party,
                     "waiting": reader.outbox_count(party),
                     "link": courier.calls.error or "ok",
+                    "asked": party not in node.unasked,
+                    "missing": reader.count("missing", party),
                 }
                 for party, courier in sorted(self.couriers.items())
             ]
@@ -148,6 +150,8 @@ class Counter:
             "peers": peers,
             "journal": {"entries": head, "link": link.hex()},
             "ballast": node.store.ballast_held,
+            "behind": node.behind,
+            "twin": node.twin,
         }
 
     async def _sightings(self, request: Request, who: str) -> Json:
@@ -368,7 +372,8 @@ class Counter:
         }
 
     async def _approve(self, request: Request, who: str, prefix: str, to: str) -> Json:
-        item, _ = self._waiting(prefix, to)
+        item, proposal = self._waiting(prefix, to)
+        self.node.require_asked(proposal.path[1])
         body = read_object(request.body)
         certificate = _from_b64(body.get("certificate"))
         approval = Envelope.from_json(body.get("approval", {}))
@@ -400,7 +405,8 @@ class Counter:
         return self.showing.summary(effects.item)
 
     async def _refuse(self, request: Request, who: str, prefix: str, to: str) -> Json:
-        item, _ = self._waiting(prefix, to)
+        item, proposal = self._waiting(prefix, to)
+        self.node.require_asked(proposal.path[1])
         effects = await self.node.happen(item.id, Decline(to, who))
         assert effects.item is not None  # noqa: S101  # it was found
         return self.showing.summary(effects.item)

@@ -25,6 +25,7 @@ __all__ = [
     "Event",
     "NotYet",
     "Offer",
+    "Recover",
     "Refused",
     "Result",
     "Send",
@@ -193,4 +194,20 @@ class Taken:
     have_bytes: int
 
 
-Event = Taken | Draft | Offer | Approve | Decline | Arrive | Complete | Result | Dispatch
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """A peer gave back a release that it sent us or we sent it, with the results that it has.
+
+    All signatures are verified. `key` and `stored` are as in `Arrive`; without contents where the
+    records alone were given.
+    """
+
+    giver: str
+    consignment: Consignment
+    results: tuple[tuple[Envelope, Receipt | Refusal], ...]
+    certificates: Certificates
+    key: bytes | None
+    stored: str
+
+
+Event = Recover | Taken | Draft | Offer | Approve | Decline | Arrive | Complete | Result | Dispatch

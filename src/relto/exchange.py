@@ -51,7 +51,15 @@ from relto.records import (
 )
 from relto.trust import Certificates, Verified
 
-__all__ = ["propose", "step"]
+__all__ = [
+    "decide_again",
+    "pass_back",
+    "pass_on",
+    "propose",
+    "stamped",
+    "step",
+    "with_incoming",
+]
 
 OUTGOING_MAX = 256  # parties that one item is offered to from one node
 INCOMING_MAX = 256  # releases that bring one item to one node
@@ -74,6 +82,12 @@ def propose(view: View, label: Label, item: Item, to: str, now: str) -> Proposal
     if isinstance(decision, Deny):
         raise Refused((Denied(to, decision, tuple(needs(view.engine, question, decision))),))
     return Proposal.of(decision, label, view.party)
+
+
+def decide_again(view: View, item: Item, proposal: Proposal, now: str) -> Allow | Deny:
+    """The decision on what was proposed once, by what holds now."""
+    question = _question(view, item.label(view.engine.regime), item, proposal.to, now)
+    return view.engine.decide_stated(question, proposal.path, proposal.basis)
 
 
 def _question(view: View, label: Label, item: Item, to: str, now: str) -> Question:
@@ -127,7 +141,7 @@ def _draft(view: View, event: Draft, now: str) -> Effects:
     if refused:
         raise Refused(tuple(refused))
     for to in event.to:
-        effects = _add_outgoing(view, effects, label, to, event.precedence, now)
+        effects = add_outgoing(view, effects, label, to, event.precedence, now)
     return effects
 
 
@@ -137,12 +151,12 @@ def _offer(view: View, event: Offer, now: str) -> Effects:
     label = item.label(view.engine.regime)
     if item.state in ("receiving", "refused"):
         raise CallerError("this item is not held here, so it cannot be passed on")
-    return _add_outgoing(
+    return add_outgoing(
         view, Effects(item, (entry,)), label, event.to, event.precedence, now,
     )  # fmt: skip
 
 
-def _add_outgoing(
+def add_outgoing(
     view: View,
     effects: Effects,
     label: Label,
@@ -319,7 +333,7 @@ def _chain(incoming: Incoming) -> tuple[str, ...]:
     return (*incoming.record.prior, incoming.id)
 
 
-def _with_incoming(item: Item, incoming: Incoming) -> Item:
+def with_incoming(item: Item, incoming: Incoming) -> Item:
     """The item with `incoming` in place of the one of its id, or added."""
     others = tuple(i for i in item.incoming if i.id != incoming.id)
     return replace(item, incoming=(*others, incoming))
@@ -333,7 +347,7 @@ def _refuse_upstream(
     assert item is not None  # noqa: S101  # every caller has one
     incoming = next(i for i in item.incoming if i.id == release)
     refusal = _signed(view, Refusal(item.id, view.party, _chain(incoming), codes, now))
-    item = _with_incoming(item, replace(incoming, later=(*incoming.later, refusal)))
+    item = with_incoming(item, replace(incoming, later=(*incoming.later, refusal)))
     item = replace(
         item, certificates=item.certificates.with_others(Certificates.of([view.certificate]))
     )
@@ -391,7 +405,7 @@ def _arrive(view: View, event: Arrive, now: str) -> Effects:
     )
     if codes:
         refusal = _signed(view, Refusal(item.id, view.party, _chain(incoming), codes, now))
-        item = _with_incoming(item, replace(incoming, result=refusal))
+        item = with_incoming(item, replace(incoming, result=refusal))
         entry = _entry("refuse", item.id, release=incoming.id, codes=list(codes))
         return Effects(item, (entry,), (Send(event.sender, release.precedence, result=refusal),))
     # (4) It is kept: the key for a reader, the key sealed past us at a hub that does not read.
@@ -400,7 +414,7 @@ def _arrive(view: View, event: Arrive, now: str) -> Effects:
         key=item.key or event.key,
         sealed_keys={**item.sealed_keys, **_sealed_key(consignment)},
     )
-    item = _with_incoming(item, incoming)
+    item = with_incoming(item, incoming)
     entry = _entry(
         "accept", item.id, release=incoming.id, sender=event.sender,
         cites=sorted(set(release.basis.values())), regime=view.engine.regime.digest,
@@ -507,24 +521,10 @@ def _hold_it(view: View, effects: Effects, incoming: Incoming, label: Label, now
     item = effects.item
     assert item is not None  # noqa: S101  # every caller has one
     release = incoming.record
-    basis = {source: list(entries) for source, entries in item.basis.items()}
-    for source in label.sources:
-        if source.originator == view.party:
-            continue
-        if view.engine.regime.clause(release.basis[source.item]) is None:
-            continue  # an agreement that we are not in permits us nothing further
-        receipt = Citation.parse(release.basis[source.item]).as_basis()
-        entries = basis.setdefault(source.item, [])
-        if receipt not in entries:
-            entries.append(receipt)
     receipt_record = Receipt(item.id, view.party, _chain(incoming), now)
     receipt_envelope = _signed(view, receipt_record)
-    item = replace(
-        item,
-        basis=basis,
-        held_as=item.held_as or (None if label.maker == view.party else release.legs[0].mark),
-    )
-    item = _with_incoming(item, replace(incoming, state="held", since=now, result=receipt_envelope))
+    item = stamped(view, item, release, label)
+    item = with_incoming(item, replace(incoming, state="held", since=now, result=receipt_envelope))
     entry = _entry(
         "held", item.id, release=incoming.id, mark=item.held_as,
         receipt=receipt_envelope.record_id,
@@ -535,16 +535,70 @@ def _hold_it(view: View, effects: Effects, incoming: Incoming, label: Label, now
         journal=(*effects.journal, entry),
         send=(*effects.send, Send(release.sender, release.precedence, result=receipt_envelope)),
     )
+    return pass_on(view, effects, incoming, label, now)
+
+
+def stamped(view: View, item: Item, release: Release, label: Label) -> Item:
+    """The item once `release` has brought it: with what it is held on, and our mark."""
+    basis = {source: list(entries) for source, entries in item.basis.items()}
+    for source in label.sources:
+        if source.originator == view.party:
+            continue
+        if view.engine.regime.clause(release.basis[source.item]) is None:
+            continue  # an agreement that we are not in permits us nothing further
+        receipt = Citation.parse(release.basis[source.item]).as_basis()
+        entries = basis.setdefault(source.item, [])
+        if receipt not in entries:
+            entries.append(receipt)
+    return replace(
+        item,
+        basis=basis,
+        held_as=item.held_as or (None if label.maker == view.party else release.legs[0].mark),
+    )
+
+
+def pass_on(view: View, effects: Effects, incoming: Incoming, label: Label, now: str) -> Effects:
+    """What a hub does about the next leg of a release that is held here."""
+    item, release = effects.item, incoming.record
+    assert item is not None  # noqa: S101  # it is held
     if release.to == view.party:
         return effects
+    known = next((o for o in item.outgoing if o.answers == incoming.id), None)
+    if known is not None:  # our store was behind: this was decided before
+        return pass_back(effects, known)
     try:
-        return _add_outgoing(
+        return add_outgoing(
             view, effects, label, release.to, release.precedence, now,
             answers=incoming.id,
         )  # fmt: skip
     except Refused as e:
         codes = tuple(dict.fromkeys(c for denied in e.refusals for c in denied.codes))
         return _refuse_upstream(view, effects, incoming.id, codes, now)
+
+
+def pass_back(effects: Effects, outgoing: Outgoing) -> Effects:
+    """A hub gives back, verbatim, the results that settle what it passed on."""
+    item = effects.item
+    assert item is not None  # noqa: S101  # every caller has one
+    incoming = next((i for i in item.incoming if i.id == outgoing.answers), None)
+    if incoming is None or outgoing.is_open:
+        return effects
+    known = {result.record_id for result in incoming.later}
+    ends = tuple(
+        result
+        for result in outgoing.results
+        if result.record_id not in known and _settles(result, outgoing.proposal.to)
+    )
+    release = incoming.record
+    item = with_incoming(item, replace(incoming, later=(*incoming.later, *ends)))
+    send = tuple(Send(release.sender, release.precedence, result=result) for result in ends)
+    return replace(effects, item=item, send=(*effects.send, *send))
+
+
+def _settles(result: Envelope, to: str) -> bool:
+    if result.payload_type == Refusal.type():
+        return True
+    return decode_record(result, Receipt).party == to
 
 
 def _complete(view: View, event: Complete, now: str) -> Effects:
@@ -608,12 +662,7 @@ def _result(view: View, event: Result, now: str) -> Effects:
     )  # fmt: skip
     effects = Effects(item, (entry,), forget=forget)
     # (3) A hub passes it back, verbatim.
-    if outgoing.answers is None or not forget:
-        return effects
-    incoming = next(i for i in item.incoming if i.id == outgoing.answers)
-    item = _with_incoming(item, replace(incoming, later=(*incoming.later, event.envelope)))
-    send = Send(incoming.record.sender, incoming.record.precedence, result=event.envelope)
-    return replace(effects, item=item, send=(send,))
+    return pass_back(effects, outgoing)
 
 
 def _has_receipt_of(outgoing: Outgoing, party: str) -> bool:
@@ -637,8 +686,7 @@ def _dispatch(view: View, event: Dispatch, now: str) -> Effects:
         raise CallerError("this release is settled; nothing is owed any more")
     proposal = outgoing.proposal
     label = item.label(view.engine.regime)
-    question = _question(view, label, item, proposal.to, now)
-    decision = view.engine.decide_stated(question, proposal.path, proposal.basis)
+    decision = decide_again(view, item, proposal, now)
     codes: tuple[str, ...] = ("marks-differ",)
     state = "blocked"
     if isinstance(decision, Deny):

@@ -134,7 +134,7 @@ class Item:
         if self.made_here:
             return "made" if any(o.release for o in self.outgoing) else "review"
         states = {i.state for i in self.incoming}
-        if "held" in states:
+        if "held" in states or (not states and self.outgoing):
             return "received" if self.key is not None else "passing"
         return "receiving" if "receiving" in states else "refused"
 

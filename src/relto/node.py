@@ -21,7 +21,7 @@ from relto.config import Config
 from relto.decisions import Engine
 from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError, StoreBroken, StoreFull
-from relto.events import Draft, Effects, Event, Refused, Send, View
+from relto.events import Arrive, Draft, Effects, Event, Recover, Refused, Result, Send, View
 from relto.exchange import step
 from relto.hop import INLINE_BYTES_MAX
 from relto.instants import instant, moment
@@ -38,7 +38,9 @@ from relto.records import (
     decode_record,
     digest_of,
 )
+from relto.recovering import recover
 from relto.seal import HpkePrivateKey
+from relto.shared import note_event
 from relto.stores.writer import Commits
 from relto.system import Surroundings
 from relto.trust import Certificates, Trust
@@ -100,6 +102,12 @@ class Node:
         self._items: dict[str, tuple[bytes, Item]] = {}  # as last decoded or encoded
         self._hpke_keys: dict[str, HpkePrivateKey] = {}
         self.wakers: dict[str, Callable[[], None]] = {}  # by peer: its outbox has something
+        # What `relto.recovery` finds: why our store is older than what peers saw ("": it is not;
+        # "new": it is empty, perhaps because it was lost; "lost", "older", "restored"),
+        # from which peers nothing is taken before they were asked, and who knows a twin of ours.
+        self.behind = ""
+        self.unasked: set[str] = set()
+        self.twin = ""
         if self.clock.exercise:
             with store.read() as reader:
                 self.clock.offset_s = float(reader.meta("clock-offset-s") or 0)
@@ -147,20 +155,34 @@ class Node:
     def apply(self, tx: Transaction, item_id: str, event: Event) -> Effects:
         """Load the aggregate, step, write: to be run inside a job."""
         now = self.clock.instant()
-        before = self._read_item(tx, item_id)
-        view = View(
+        view = self.view(tx, item_id)
+        effects = (
+            recover(view, event, now) if isinstance(event, Recover) else step(view, event, now)
+        )
+        effects = self._write(tx, view.item, effects, now)
+        if isinstance(event, Arrive | Result | Recover) and effects.item is not None:
+            note_event(tx, event, effects.item)
+        return effects
+
+    def view(self, tx: Reader, item_id: str) -> View:
+        """An item and the facts that a step needs."""
+        return View(
             self.party,
             self.engine,
             self.secrets.signer,
             self._next_seq(tx),
-            before,
+            self.read_item(tx, item_id),
             self.held_to(tx),
             self.engine.regime.agreement_digests,
             self.secrets.certificate,
-            _ciphertext_bytes_max(self.config.payload_bytes_max),
+            self.ciphertext_bytes_max,
         )
-        effects = step(view, event, now)
-        return self._write(tx, before, effects, now)
+
+    @property
+    def ciphertext_bytes_max(self) -> int:
+        """The largest ciphertext of a payload within the limit: with its header, padded, tags."""
+        plaintext = self.config.payload_bytes_max + HEADER_BYTES_MAX + FRAME_BYTES
+        return streams.ciphertext_size_bytes(bucket_size_bytes(plaintext))
 
     def _write(self, tx: Transaction, before: Item | None, effects: Effects, now: str) -> Effects:
         item = effects.item
@@ -182,7 +204,8 @@ class Node:
             self._use_seq(tx, 0 if item is None else len(item.outgoing))
         return replace(effects, item=item)
 
-    def _read_item(self, reader: Reader, item_id: str) -> Item | None:
+    def read_item(self, reader: Reader, item_id: str) -> Item | None:
+        """An item as it is at the reader's instant, if there is one."""
         body = reader.get("item", item_id)
         if body is None:
             return None
@@ -267,6 +290,18 @@ class Node:
         first = self._next_seq(tx)
         tx.set_meta("seq", str(first + count).encode())
         return first
+
+    def raise_seq(self, tx: Transaction, seq: int) -> None:
+        """Never give a number again that a peer has seen, whatever our clock says."""
+        tx.set_meta("seq", str(max(seq, int(tx.meta("seq") or b"0"))).encode())
+
+    def require_asked(self, peer: str) -> None:
+        """Raises CallerError while `peer` may have already what an officer is asked about here."""
+        if peer in self.unasked and self.behind not in ("", "new"):
+            raise CallerError(
+                f"the store is behind ({self.behind}), and {peer} has not told yet what it has of "
+                "ours: this may be decided already; try again when relto node status says so"
+            )
 
     def require_room(self, precedence: str) -> None:
         """Raises StoreFull while the disk is full: then only FLASH and receipts are taken."""
@@ -459,7 +494,7 @@ class Node:
     def item(self, item_id: str) -> Item:
         """Raises CallerError if there is none."""
         with self.store.read() as reader:
-            item = self._read_item(reader, item_id)
+            item = self.read_item(reader, item_id)
         if item is None:
             raise CallerError("no such item here; see relto inbox and relto review list")
         return item
@@ -530,7 +565,7 @@ class Node:
                 last = decode_record(Envelope.decode(known, size_bytes_max=RECORD_BYTES_MAX), Hold)
                 if last.seq >= record.seq:
                     raise CallerError("a later hold of this party stands already; sign anew")
-            tx.set_meta("seq", str(max(record.seq, int(tx.meta("seq") or b"0"))).encode())
+            self.raise_seq(tx, record.seq)
             state = "on" if record.on else "off"
             tx.put("hold", record.to, envelope.encode(), state=state)
             entry = {"event": "hold", "to": record.to, "on": record.on}
@@ -551,12 +586,6 @@ class Node:
 
         self.wake(await self.submit(job))
         return record
-
-
-def _ciphertext_bytes_max(payload_bytes_max: int) -> int:
-    """The largest ciphertext of a payload within the limit: with its header, padded, with tags."""
-    plaintext = payload_bytes_max + HEADER_BYTES_MAX + FRAME_BYTES
-    return streams.ciphertext_size_bytes(bucket_size_bytes(plaintext))
 
 
 def _owed(peer: str, result: Envelope) -> str:

@@ -29,6 +29,7 @@ from relto.marks import PARTY_PATTERN
 from relto.node import BLOB_PART_BYTES, Node
 from relto.ports import Answer, Transaction
 from relto.records import PRECEDENCES, Receipt, Refusal, Release, decode_record
+from relto.returning import Returning
 from relto.trust import Certificates
 
 __all__ = ["Peering", "peer_of"]
@@ -88,6 +89,7 @@ class Peering:
     def __init__(self, node: Node, couriers: Mapping[str, Any]) -> None:
         self.node = node
         self.couriers = couriers
+        self.returning = Returning(node)
         self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(self, request: Request) -> Response:
@@ -118,7 +120,10 @@ class Peering:
         if request.method == "GET" and request.path == "/relto/v1/agreements":
             regime, at = self.node.engine.regime, self.node.clock.instant()
             return Response(200, standings(regime, self.node.party, peer, at).encode())
-        raise PeerError("no such request")
+        answer = await self.returning.answer(peer, request)
+        if answer is None:
+            raise PeerError("no such request")
+        return answer
 
     async def _node_key(self, party: str) -> Response:
         """Our own key of the week, or that of a peer, which we asked it for ourselves."""
@@ -144,6 +149,8 @@ class Peering:
         key = self.node.hpke_key(key_id_of(sealed))
         if key is None:
             raise StaleKey("sealed to a key that we no longer have")
+        if peer in self.node.unasked:
+            raise NotYet(f"{peer} has not told yet what it has of ours")
         parts = open_hop(sealed, sender=peer, recipient=self.node.party, key=key)
         verified = [await self._verified(peer, part) for part in parts]
         answers = await self._taken(peer, verified)

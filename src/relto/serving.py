@@ -36,6 +36,7 @@ from relto.links import (
 )
 from relto.node import Node, NodeSecrets
 from relto.peering import Peering, peer_of
+from relto.recovery import Recovery
 from relto.regime import Regime, closure, load_regime
 from relto.stores import SqliteStore
 from relto.stores.folder import read_folder
@@ -166,8 +167,6 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         stack.callback(node.close)
-        await node.renew_key()
-        await node.sweep()
         couriers: dict[str, Courier] = {}
         for peer in connected:
             client = Client(
@@ -178,6 +177,10 @@ async def serve(
                 limits=PEER_LIMITS,
             )
             couriers[peer.party] = Courier(node, peer, client)
+        recovery = Recovery(node, couriers)
+        await recovery.begin()
+        await node.renew_key()
+        await node.sweep()
         counter = Counter(node, couriers)
         peers = Server(
             Peering(node, couriers).handle,
@@ -199,8 +202,9 @@ async def serve(
             await server.start()
             stack.push_async_callback(server.close)
         for courier in couriers.values():
-            await courier.start()
             stack.push_async_callback(courier.close)
+        recovery.start()  # which starts each courier once its peer was asked
+        stack.push_async_callback(recovery.close)
         for period_s, action in (
             (KEY_CHECK_S, node.renew_key),
             (ROOM_CHECK_S, node.find_room),

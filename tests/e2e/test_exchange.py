@@ -273,7 +273,7 @@ def test_a_share_that_was_cut_off_happened_once_or_not_at_all(carried: Nodes) ->
         out, err = process.communicate(timeout=60)
         assert "Traceback" not in err
         carried.start("KOR")
-        made = [i for i in carried.inbox("KOR", "--all") if i["title"] == "cut.bin"]
+        made = [i for i in carried.inbox("KOR", "--all") if i.get("title") == "cut.bin"]
         deliver_all(carried, "KOR", "JPN", [i["id"] for i in made])
         arrived = [i for i in carried.inbox("JPN") if i["id"] not in before]
         assert len(arrived) <= 1

@@ -56,7 +56,7 @@ def _restore(args: argparse.Namespace) -> int:
         return 0
     print(f"{config.store}: {done.rows} rows as of {done.at}, verified")
     print(f"  start it with: relto node serve {args.dir}")
-    print("  what was exchanged since is not in it. Holds set since are gone: set them anew")
+    print("  it asks its peers what it has missed since. Holds set since are gone: set them anew")
     return 0
 
 

@@ -119,8 +119,16 @@ def _status(args: argparse.Namespace) -> int:
     print(f"  regime {status['regime'][:16]}…, in force: {', '.join(status['in_force']) or 'none'}")
     items = ", ".join(f"{count} {state}" for state, count in status["items"].items() if count)
     print(f"  items: {items or 'none'}; waiting for review: {status['reviews']}")
+    if status["twin"]:
+        print(f"  ALARM: {status['twin']} has a release of ours that this node never made:")
+        print("    another node runs with our keys. Stop one of the two, and restart the other")
+    if status["behind"] not in ("", "new"):
+        waits = ", ".join(peer["party"] for peer in status["peers"] if not peer["asked"])
+        print(f"  the store is behind ({status['behind']}): not asked yet: {waits or 'nobody'}")
     for peer in status["peers"]:
         print(f"  {peer['party']}: {peer['waiting']} messages owed, link {peer['link']}")
+        if peer["missing"]:
+            print(f"    {peer['missing']} releases that it has of ours, and has not given back")
     if status["holds"]:
         print(f"  on hold, nothing is released to: {', '.join(status['holds'])}")
     for late in status["late"][:LATE_SHOWN_MAX]:

@@ -1,0 +1,130 @@
+"""What a node answers a peer that asks for what is the peer's own: a list, and what is in it.
+
+The list names the asker's own records alone. What is given back is decided again, and in the
+journal, before a byte of it leaves (DESIGN §6, rules 3, 4 and 6).
+"""
+
+import re
+from typing import Any
+
+from relto import canonical
+from relto.courier import hub_is_blind
+from relto.errors import PeerError
+from relto.hop import INLINE_BYTES_MAX, Hop, seal_hop
+from relto.instants import moment
+from relto.items import Item
+from relto.links import Request, Response
+from relto.node import Node
+from relto.ports import Transaction
+from relto.records import NodeKey, decode_record
+from relto.recovering import GivenBack, give_back
+from relto.seal import HpkePublicKey
+from relto.shared import page
+
+__all__ = ["RANGE_BYTES_MAX", "Returning"]
+
+RANGE_BYTES_MAX = 1024 * 1024
+ROUTINE = 3  # who catches up does not delay what is urgent
+_LIST = "/relto/v1/shared"
+_AFTER = re.compile(r"epoch=([0-9a-f]{32})&after=(0|[1-9][0-9]{0,14})\Z")
+_GIVE_BACK = re.compile(r"/relto/v1/give-back/([0-9a-f]{64})/([0-9a-f]{64})\Z")
+_OFFSET = re.compile(r"offset=(0|[1-9][0-9]{0,12})\Z")
+
+
+class Returning:
+    """Answers the peers of one node that ask for their own."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    async def answer(self, peer: str, request: Request) -> Response | None:
+        """The answer, if it is a request of this kind. Raises PeerError."""
+        asked = _AFTER.match(request.query)
+        if request.method == "GET" and request.path == _LIST and asked:
+            return self._list(peer, asked[1], int(asked[2]))
+        back = _GIVE_BACK.match(request.path)
+        if request.method != "POST" or not back:
+            return None
+        offset = _OFFSET.match(request.query)
+        if request.query and not offset:
+            return None
+        await self.node.turns.wait(ROUTINE)
+        key = self._key_of(peer, request.body)
+        item, given = await self._grant(back[1], back[2], peer)
+        if offset:
+            return self._range(item, given, int(offset[1]))
+        hop = self._hop(peer, item, given).encode()
+        sealed = seal_hop([hop], sender=self.node.party, recipient=peer, key=key)
+        return Response(200, sealed, "application/octet-stream")
+
+    def _list(self, peer: str, epoch: str, after: int) -> Response:
+        with self.node.store.read() as reader:
+            ours = (reader.meta("shared-epoch") or b"").decode()
+            records, last, more = page(reader, peer, after if epoch == ours else 0)
+        answer: dict[str, Any] = {
+            "epoch": ours,
+            "after": last,
+            "more": more,
+            "records": [
+                {"record": r.record, "item": r.item, "release": r.release} for r in records
+            ],
+        }
+        return Response(200, canonical.encode(answer))
+
+    def _key_of(self, peer: str, body: bytes) -> HpkePublicKey:
+        """The asker's HPKE key of the week, which it announces with its question."""
+        hop = Hop.decode(body)
+        record = decode_record(hop.records[0], NodeKey)
+        self.node.trust.verify_node(
+            hop.records[0], NodeKey, party=peer, certificates=hop.certificates
+        )
+        if record.party != peer or moment(record.expires) <= self.node.clock.now():
+            raise PeerError("the key to seal to is another party's, or has expired")
+        return HpkePublicKey(bytes.fromhex(record.key), self.node.suite)
+
+    async def _grant(self, item_id: str, release: str, peer: str) -> tuple[Item, GivenBack]:
+        """Decide, and journal it; then it may leave. Raises PeerError where it may not."""
+        node = self.node
+
+        def job(tx: Transaction) -> tuple[Item | None, GivenBack]:
+            now = node.clock.instant()
+            view = node.view(tx, item_id)
+            given = give_back(view, release, peer, now)
+            entry: dict[str, Any] = {
+                "event": "give-back",
+                "item": item_id,
+                "release": release,
+                "to": peer,
+                "whole": given.whole and not given.codes,
+            }
+            if given.codes:
+                entry["codes"] = list(given.codes)
+            node.journal(tx, entry, now)
+            return view.item, given
+
+        item, given = await node.submit(job, ROUTINE)
+        if given.codes:
+            raise PeerError(f"may not be given back to {peer}: {', '.join(given.codes)}")
+        return item, given
+
+    def _hop(self, peer: str, item: Item, given: GivenBack) -> Hop:
+        keys: dict[str, bytes] = {}
+        sealed_keys: dict[str, bytes] = {}
+        ciphertexts: dict[str, bytes] = {}
+        if given.whole:
+            blind = given.outgoing is not None and hub_is_blind(self.node, given.outgoing)
+            key = None if blind else self.node.payload_key(item)
+            if key is not None:
+                keys[item.id] = key
+            elif peer in item.sealed_keys:
+                sealed_keys[item.id] = item.sealed_keys[peer]
+            if item.manifest.ciphertext_bytes <= INLINE_BYTES_MAX:
+                ciphertexts[item.id] = self.node.ciphertext(item)
+        return Hop(given.records, given.certificates, keys, sealed_keys, ciphertexts)
+
+    def _range(self, item: Item, given: GivenBack, offset: int) -> Response:
+        size = item.manifest.ciphertext_bytes
+        if not given.whole or size <= INLINE_BYTES_MAX or offset >= size:
+            raise PeerError("no range of what may be given back")
+        data = self.node.store.blob_read(item.stored, offset, min(RANGE_BYTES_MAX, size - offset))
+        return Response(200, data, "application/octet-stream")
