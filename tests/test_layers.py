@@ -19,8 +19,8 @@ LAYERS: dict[str, str] = {
     "exchange": "exchange recovering",
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
     "links.http links.server links.streams links.tls logs stores stores.checking stores.files "
-    "stores.folder stores.fuse stores.limits stores.memory stores.rows stores.snapshots "
-    "stores.sqlite stores.writer supervisor system",
+    "stores.folder stores.fuse stores.limits stores.memory stores.migrations stores.rows "
+    "stores.snapshots stores.sqlite stores.writer supervisor system",
     "node": "alarms backups calls counter courier findings metrics node peering recovery returning "
     "serving showing sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.backup apps.cli.decide "

@@ -23,6 +23,7 @@ from relto.ports import Reader, Transaction
 from relto.stores import limits
 from relto.stores.files import Ballast, Blobs, Folder
 from relto.stores.fuse import Fuse
+from relto.stores.migrations import MIGRATIONS, SCHEMA_VERSION
 from relto.stores.rows import SCHEMA, SqlReader, SqlTransaction
 from relto.stores.snapshots import Snapshots
 
@@ -33,7 +34,6 @@ __all__ = ["SqliteStore", "connect", "copy_database", "require_sqlite"]
 SQLITE_OLDEST = (3, 51, 3)
 
 APPLICATION_ID = 0x52454C54  # "RELT", in the file's header: `file relto.db` shows it
-SCHEMA_VERSION = 1
 
 READERS = 4
 READER_WAIT_S = 1.0  # for one of them to come free
@@ -318,13 +318,29 @@ class SqliteStore:
                 f"'{file}' has schema {version} and this relto knows {SCHEMA_VERSION}:"
                 " install the newer relto that wrote it"
             )
-        elif version != SCHEMA_VERSION or schema != sorted(SCHEMA):
+        elif version not in {*MIGRATIONS, SCHEMA_VERSION} or schema != sorted(SCHEMA):
             raise CallerError(f"'{file}' has a schema that relto did not make: restore a backup")
         elif (mode := writer.pragma("journal_mode")) != "wal":
             raise CallerError(
                 f"'{file}' has journal mode {mode}, which another program set: restore a backup,"
                 f" or if this is one, run: sqlite3 '{file}' 'PRAGMA journal_mode=wal'"
             )
+        elif version != SCHEMA_VERSION:
+            self._migrate(version)
+
+    def _migrate(self, version: int) -> None:
+        """All steps from `version` on in one commit: a crash leaves the old layout or the new."""
+        if self._writer.pragma("quick_check", 1) != "ok":
+            raise self._fuse.blow("the database is damaged")
+        transaction = SqlTransaction(self._writer, self._fuse)
+        try:
+            self._do("BEGIN IMMEDIATE")
+            for each in range(version, SCHEMA_VERSION):
+                MIGRATIONS[each](transaction)
+            self._writer.pragma("user_version", SCHEMA_VERSION)
+            self._do("COMMIT")
+        finally:
+            transaction.close()
 
 
 def copy_database(store: Path, to: Path) -> None:
