@@ -28,7 +28,7 @@ from relto.node import Node
 from relto.ports import Answer, Transaction
 from relto.records import Receipt
 from relto.recovering import is_known, verify_given_back
-from relto.returning import ROUTINE
+from relto.returning import NO_EPOCH, ROUTINE
 from relto.shared import PAGE_ROWS, SharedRecord
 from relto.trust import Certificates
 
@@ -46,7 +46,6 @@ MISSING_MAX = 1_000  # of one peer's claims that it did not show; past it no mor
 LIST_BYTES_MAX = 256 * 1024
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 _EPOCH = re.compile(r"[0-9a-f]{32}\Z")
-_NO_EPOCH = "0" * 32
 EPOCH_BYTES = 16
 
 
@@ -111,9 +110,11 @@ class Recovery:
         wait_s = RETRY_S_FIRST
         while True:
             try:
-                await self._ask(courier)
+                await self.ask(courier)
                 if courier.peer not in self._started:
                     self._started.add(courier.peer)
+                    if courier.calls.error:
+                        log.info("link-up", extra={"peer": courier.peer})
                     courier.calls.error = ""
                     await courier.start()
                 wait_s = ASK_AGAIN_S
@@ -121,8 +122,11 @@ class Recovery:
                 self.node.on_broken(e)
             except Exception as e:  # whatever one peer does, it is asked again
                 words = str(e) if isinstance(e, ReltoError) else type(e).__name__
-                if courier.calls.error != words:
-                    log.warning("asking-failed", extra={"peer": courier.peer, "why": words})
+                fields = {"peer": courier.peer, "why": words}
+                if not isinstance(e, LinkError):
+                    log.warning("asking-failed", extra=fields)
+                elif not courier.calls.error:
+                    log.warning("link-down", extra=fields)
                 if courier.peer not in self._started:
                     courier.calls.error = words
             await asyncio.sleep(wait_s)
@@ -131,7 +135,7 @@ class Recovery:
 
     # asking one peer
 
-    async def _ask(self, courier: Courier) -> None:
+    async def ask(self, courier: Courier) -> None:
         """Everything that the peer has of ours and we do not, as far as it shows it."""
         for _ in range(PAGES_MAX):
             if not await self._ask_page(courier):
@@ -161,7 +165,7 @@ class Recovery:
                 )
                 return None
         epoch, _, after = cursor.partition(":")
-        query = f"epoch={epoch or _NO_EPOCH}&after={after or '0'}"
+        query = f"epoch={epoch or NO_EPOCH}&after={after or '0'}"
         response = await courier.calls.link.request(
             "GET", "/relto/v1/shared", timeout_s=ASK_TIMEOUT_S, query=query
         )

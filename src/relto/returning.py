@@ -24,6 +24,7 @@ from relto.shared import page
 __all__ = ["RANGE_BYTES_MAX", "Returning"]
 
 RANGE_BYTES_MAX = 1024 * 1024
+NO_EPOCH = "0" * 32  # of who has read nothing yet
 ROUTINE = 3  # who catches up does not delay what is urgent
 _LIST = "/relto/v1/shared"
 _AFTER = re.compile(r"epoch=([0-9a-f]{32})&after=(0|[1-9][0-9]{0,14})\Z")
@@ -59,7 +60,7 @@ class Returning:
 
     def _list(self, peer: str, epoch: str, after: int) -> Response:
         with self.node.store.read() as reader:
-            ours = (reader.meta("shared-epoch") or b"").decode()
+            ours = (reader.meta("shared-epoch") or NO_EPOCH.encode()).decode()
             records, last, more = page(reader, peer, after if epoch == ours else 0)
         answer: dict[str, Any] = {
             "epoch": ours,
