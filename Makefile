@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.relto-setup
 TEST_JOBS ?= 2
 
-.PHONY: help setup check fix test demo bench docs lock clean
+.PHONY: help setup check fix test demo bench soak docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -38,6 +38,9 @@ demo: $(STAMP)  ## three nodes on loopback play December 2014
 
 bench: $(STAMP)  ## measure everything (PART=name: one part; JSON=file: figures for programs)
 	@$(BIN)/python -m bench $(if $(PART),--part $(PART)) $(if $(JSON),--json $(JSON))
+
+soak: $(STAMP)  ## long campaigns, results for evidence/: CRASH=n kills (and every system call)
+	$(if $(CRASH),PYTHONPATH=tests $(BIN)/python -m crash --kills $(CRASH))
 
 docs: $(STAMP)  ## check that every documented command and link is true
 	$(BIN)/pytest -q tests/test_docs.py

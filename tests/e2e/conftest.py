@@ -1,37 +1,22 @@
 """Keys are made once for all end-to-end tests; every coalition is of real processes."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from e2e.nodes import LINKS, PARTIES, PAYLOAD_BYTES_MAX, Nodes
-from relto.apps import clock
-from relto.keys import Passphrase, ScryptCost, create_key_folder
+from e2e.nodes import LINKS, PARTIES, PAYLOAD_BYTES_MAX, Nodes, make_keys
 
 REPOSITORY = Path(__file__).parents[2]
 TISA = REPOSITORY / "regimes" / "tisa"
 CARRIED = REPOSITORY / "tests" / "data" / "carried"
-PASSPHRASE = "correct horse battery staple"
-CHEAP = ScryptCost(n=2, r=1, p=1)
 
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with exercise keys of every party, in the places that `Coalition` has them."""
     folder = tmp_path_factory.mktemp("keys")
-    file = folder / "passphrase"
-    file.write_text(PASSPHRASE + "\n")
-    file.chmod(0o600)
-    now = clock.now().replace(microsecond=0)
-    for party, officers in PARTIES.items():
-        (folder / party).mkdir()
-        create_key_folder(
-            folder / party / "keys", party=party, officers=officers,
-            passphrase=Passphrase(PASSPHRASE), now=now, exercise=True, cost=CHEAP,
-            validity=(now - timedelta(days=5000), now + timedelta(days=3000)),
-        )  # fmt: skip
+    make_keys(folder)
     return folder
 
 

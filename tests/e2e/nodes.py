@@ -11,12 +11,15 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from relto.apps import clock
 from relto.apps.cli import main
 from relto.apps.cli.asking import LIMITS
 from relto.apps.demo.coalition import POLL_S, Coalition, Outcome
+from relto.keys import Passphrase, ScryptCost, create_key_folder
 from relto.links import unix_request
 
 T = TypeVar("T")
@@ -25,6 +28,25 @@ PARTIES = {"JPN": ("sato", "abe"), "KOR": ("kim", "lee"), "USA": ("smith", "jone
 LINKS = [("KOR", "USA"), ("JPN", "USA")]
 PATIENCE_S = 60.0  # a test that waits this long for a state has failed
 PAYLOAD_BYTES_MAX = 4 * 1024 * 1024
+
+
+PASSPHRASE = "correct horse battery staple"
+CHEAP = ScryptCost(n=2, r=1, p=1)
+
+
+def make_keys(folder: Path) -> None:
+    """Exercise keys of every party, in the places that `Coalition` has them."""
+    file = folder / "passphrase"
+    file.write_text(PASSPHRASE + "\n")
+    file.chmod(0o600)
+    now = clock.now().replace(microsecond=0)
+    for party, officers in PARTIES.items():
+        (folder / party).mkdir()
+        create_key_folder(
+            folder / party / "keys", party=party, officers=officers,
+            passphrase=Passphrase(PASSPHRASE), now=now, exercise=True, cost=CHEAP,
+            validity=(now - timedelta(days=5000), now + timedelta(days=3000)),
+        )  # fmt: skip
 
 
 class Nodes(Coalition):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from e2e.conftest import CARRIED, PASSPHRASE
-from e2e.nodes import LINKS, PARTIES, Nodes, spellings, until
+from e2e.conftest import CARRIED
+from e2e.nodes import LINKS, PARTIES, PASSPHRASE, Nodes, spellings, until
 from relto.keys import open_key_folder, read_passphrase
 
 TITLE = "canary-title-c0ffee"

@@ -1,0 +1,98 @@
+"""Long campaigns: `make soak CRASH=N` kills N times at random, then once at every durable call.
+
+Results are for evidence/: what ran, how often each thing struck, and what the checker found.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from crash import syscalls
+from crash.checker import Findings
+from crash.nodes import kill_at_random, under_load, victims
+from e2e.nodes import PARTIES
+
+KILLS_A_RUN = 50
+EFFECTS = ("signal=KILL", "error=EIO", "error=ENOSPC")
+FAILING = ("pwrite64", "fdatasync", "fsync", "ftruncate")  # calls of a disk, which may fail
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="crash", description=__doc__)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--every", type=int, default=1, help="only every n-th call (1: all)")
+    parser.add_argument("--only", choices=["kills", "syscalls"])
+    args = parser.parse_args()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    result: dict[str, Any] = {"commit": commit, "seed": args.seed}
+    if args.only != "syscalls":
+        result["kills"] = killed(args.kills, args.seed)
+    if args.only != "kills":
+        result["syscalls"] = struck(args.every) if not syscalls.why_not() else syscalls.why_not()
+    print(json.dumps(result, indent=1))
+    parts = [part for part in result.values() if isinstance(part, dict)]
+    return 1 if any(part["findings"] for part in parts) else 0
+
+
+def killed(kills: int, seed: int) -> dict[str, object]:
+    """Random kills of all three under load, in runs of `KILLS_A_RUN`, each checked at its end."""
+    died, seen, found, items = Counter[str](), Counter[str](), 0, 0
+    start = time.monotonic()
+    for run in range(-(-kills // KILLS_A_RUN)):
+        count = min(KILLS_A_RUN, kills - run * KILLS_A_RUN)
+        with victims() as nodes:
+            with under_load(nodes):
+                died.update(kill_at_random(nodes, count, random.Random(seed + run)))
+            nodes.settle()
+            findings = nodes.verdict()
+        items += len(nodes.acknowledged)
+        seen.update(findings.seen)
+        found += _tell(f"run {run}", findings)
+        print(
+            f"kills {sum(died.values())}, acknowledged {items}, findings {found}", file=sys.stderr
+        )
+    return {
+        "kills": sum(died.values()), "died": dict(died), "acknowledged": items,
+        "seen": dict(seen), "findings": found, "seconds": round(time.monotonic() - start),
+    }  # fmt: skip
+
+
+def struck(every: int) -> dict[str, object]:
+    """Every durable call of every node in a small exchange, with each effect that it can meet."""
+    seen, found, start = Counter[str](), 0, time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="relto-strace-") as folder:
+        for party in PARTIES:
+            for call, count in syscalls.counted(party, Path(folder)).items():
+                for number in range(1, count + 1, every):
+                    for effect in EFFECTS:
+                        if effect != EFFECTS[0] and call not in FAILING:
+                            continue
+                        strike = syscalls.Strike(party, call, number, effect)
+                        outcome = syscalls.struck(strike, Path(folder))
+                        seen[f"{effect} {call} {'struck' if outcome.struck else 'missed'}"] += 1
+                        found += _tell(str(strike), outcome.findings)
+            print(f"{party} done, findings {found}", file=sys.stderr)
+    return {
+        "strikes": dict(seen), "findings": found, "seconds": round(time.monotonic() - start),
+    }  # fmt: skip
+
+
+def _tell(where: str, findings: Findings) -> int:
+    wrong = [*findings.lost, *findings.repeated, *findings.unexpected]
+    for line in wrong:
+        print(f"{where}: {line}", file=sys.stderr)
+    return len(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

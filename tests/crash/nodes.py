@@ -1,0 +1,172 @@
+"""Three real nodes under load, and the many ways to end them."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from crash.checker import Findings, check
+from e2e.nodes import LINKS, PARTIES, Nodes, make_keys, until
+from relto.framing import framed
+from relto.links import LinkError, unix_request
+
+CARRIED = Path(__file__).parents[1] / "data" / "carried"
+MARK = {"JPN": "JPN:HI", "KOR": "KOR:III"}
+DESTINATION = {"JPN": "KOR", "KOR": "JPN"}
+QUIET_S = 120.0
+ANSWER_S = 10.0
+
+
+class Victims(Nodes):
+    """Nodes that get killed. `prefix` is a command under which a party's next process runs;
+    `module` what python runs instead of relto."""
+
+    def __init__(self, folder: Path, keys: Path) -> None:
+        super().__init__(folder, CARRIED, PARTIES, LINKS, keys=keys)
+        self.prefix: dict[str, list[str]] = {}
+        self.module: dict[str, list[str]] = {}
+        self.acknowledged: dict[str, tuple[str, str]] = {}
+
+    def _spawn(self, party: str) -> None:
+        with (self.folder / party / "node.log").open("a") as log:
+            self.processes[party] = subprocess.Popen(
+                [*self.prefix.get(party, []), sys.executable, "-m",
+                 *self.module.get(party, ["relto"]), "node", "serve", str(self.node(party)),
+                 "--passphrase-file", str(self.passphrase_file)],
+                stdout=subprocess.PIPE, stderr=log, text=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1",
+                     "PYTHONPATH": str(Path(__file__).parents[1])},
+            )  # fmt: skip
+
+    def store(self, party: str) -> Path:
+        return self.node(party) / "store"
+
+    def submit(self, maker: str, precedence: str = "ROUTINE", size: int = 500) -> str:
+        """An item that needs nobody's review; its id, once the node says it has it.
+
+        Raises:
+            LinkError: no answer came; whether the node has it is unknown.
+            RuntimeError: it would not take it now.
+        """
+        to = DESTINATION[maker]
+        head = {
+            "label": {"mark": MARK[maker], "releasable_to": sorted(set(PARTIES) - {maker}),
+                      "kind": "report", "topics": ["passed"], "about": ["PRK"]},
+            "header": {"title": "under fire", "media_type": "text/plain"},
+            "to": [to], "precedence": precedence, "from": [],
+        }  # fmt: skip
+        response = unix_request(
+            self.node(maker) / "node.sock", "POST", "/drafts",
+            framed(head, os.urandom(size)), timeout_s=ANSWER_S,
+        )  # fmt: skip
+        if response.status != 200:
+            raise RuntimeError(response.body.decode())
+        item = str(json.loads(response.body)["id"])
+        self.acknowledged[item] = (maker, to)
+        return item
+
+    def is_up(self, party: str) -> bool:
+        process = self.processes.get(party)
+        return process is not None and process.poll() is None
+
+    def bury(self, party: str) -> int | None:
+        """Forget a process that has ended; how it ended."""
+        process = self.processes.pop(party, None)
+        if process is None:
+            return None
+        code = process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        return code
+
+    def restart(self, party: str) -> None:
+        if party in self.processes:
+            self.kill(party)
+        self.start(party)
+
+    def settle(self) -> None:
+        """Everyone up and unharmed; until nobody owes anybody anything."""
+        for party in PARTIES:
+            self.prefix.pop(party, None)
+            if not self.is_up(party):
+                self.bury(party)
+                self.start(party)
+        until(lambda: self.owed() == 0, "nothing is owed any more", QUIET_S)
+
+    def verdict(self) -> Findings:
+        """Stop everyone, and let the checker read."""
+        for party in list(self.processes):
+            self.stop(party)
+        certificates = {
+            party: x509.load_pem_x509_certificate(
+                (self.keys(party) / "node.crt").read_bytes()
+            ).public_bytes(Encoding.DER)
+            for party in PARTIES
+        }
+        stores = {party: self.store(party) for party in PARTIES}
+        return check(stores, certificates, self.acknowledged)
+
+
+@contextmanager
+def victims(folder: Path | None = None) -> Iterator[Victims]:
+    """Three running nodes in a folder of their own."""
+    with TemporaryDirectory(prefix="relto-crash-", dir=folder) as own:
+        keys = Path(own) / "keys"
+        keys.mkdir()
+        make_keys(keys)
+        (Path(own) / "nodes").mkdir()
+        with Victims(Path(own) / "nodes", keys) as nodes:
+            nodes.make()
+            nodes.start_all()
+            yield nodes
+
+
+@contextmanager
+def under_load(nodes: Victims, *, pause_s: float = 0.02) -> Iterator[None]:
+    """People at both ends who share one item after the other, whatever happens to the nodes."""
+    over = threading.Event()
+
+    def share(maker: str) -> None:
+        chance = random.Random(maker)
+        while not over.is_set():
+            with suppress(LinkError, RuntimeError):
+                size = 100_000 if chance.random() < 0.05 else 500
+                nodes.submit(maker, chance.choice(["FLASH", "ROUTINE"]), size)
+            over.wait(pause_s)
+
+    people = [threading.Thread(target=share, args=(maker,)) for maker in MARK]
+    for person in people:
+        person.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for person in people:
+            person.join()
+
+
+def kill_at_random(nodes: Victims, kills: int, chance: random.Random) -> dict[str, int]:
+    """SIGKILL one node after the other at random moments, some after a pause by SIGSTOP; how often
+    each died."""
+    died = dict.fromkeys(PARTIES, 0)
+    for _ in range(kills):
+        time.sleep(chance.uniform(0.05, 0.4))
+        party = chance.choice(sorted(PARTIES))
+        if chance.random() < 0.2:
+            nodes.processes[party].send_signal(signal.SIGSTOP)  # a process that is slow to die
+            time.sleep(chance.uniform(0.05, 0.5))
+        nodes.kill(party)
+        died[party] += 1
+        nodes.start(party)
+    return died

@@ -1,0 +1,115 @@
+"""One node under strace, that kills it or makes a call fail at the k-th call of a kind.
+
+strace counts calls by thread: of the writer's `fdatasync` number 3 is the third commit or
+checkpoint that waits for the disk, wherever in the exchange that is.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from crash.checker import Findings
+from crash.nodes import Victims, victims
+from e2e.nodes import until
+from relto.links import LinkError
+
+CALLS = ("pwrite64", "fdatasync", "fsync", "ftruncate", "unlink", "rename", "sendto", "write")
+"""What makes something durable, or lets somebody else see it."""
+
+ITEMS = 2
+ENDING_S = 5.0
+EXIT_STORE_BROKEN = 70
+
+
+def why_not() -> str:
+    """Why nothing can be traced here; empty if it can."""
+    if shutil.which("strace") is None:
+        return "strace is not installed (Debian: strace)"
+    tried = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, check=False)
+    return "" if tried.returncode == 0 else "nothing may be traced here (ptrace is not permitted)"
+
+
+@dataclass(frozen=True)
+class Strike:
+    """At which node, and what happens at which call."""
+
+    party: str
+    call: str
+    number: int
+    effect: str  # "signal=KILL", "error=EIO", "error=ENOSPC"
+
+    def prefix(self, log: Path) -> list[str]:
+        inject = f"inject={self.call}:{self.effect}:when={self.number}"
+        return ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={self.call}", "-e", inject]
+
+
+@dataclass
+class Outcome:
+    """How a struck exchange ended."""
+
+    findings: Findings
+    struck: bool
+    exit_code: int | None  # of the node, where it ended; negative for a signal
+
+
+def struck(strike: Strike, folder: Path | None = None) -> Outcome:
+    """A small exchange through the hub with one strike; the node restarted unharmed, all settled."""
+    with victims(folder) as nodes:
+        party = strike.party
+        nodes.stop(party)
+        log = nodes.folder / "strace"
+        nodes.prefix[party] = strike.prefix(log)
+        code: int | None = None
+        try:
+            nodes.start(party)
+            for number in range(ITEMS):
+                nodes.submit("KOR", "FLASH", size=500 if number else 100_000)
+            until(lambda: not nodes.is_up(party) or nodes.owed() == 0, "it ends or is done", 30)
+        except LinkError:
+            with suppress(subprocess.TimeoutExpired):  # it has died, or is about to
+                nodes.processes[party].wait(ENDING_S)
+        except RuntimeError:
+            pass  # it did not start, or would not take it now
+        traced = log.read_text()
+        hit = "(INJECTED)" in traced or "+++ killed by SIGKILL" in traced
+        if nodes.processes.get(party) is not None and not nodes.is_up(party):
+            code = nodes.bury(party)
+        elif party in nodes.processes:
+            _end(nodes, party)
+        nodes.settle()
+        return Outcome(nodes.verdict(), hit, code)
+
+
+def _end(nodes: Victims, party: str) -> None:
+    """End a traced node in order: the signal is for the node, not for strace."""
+    process = nodes.processes[party]
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGTERM)
+    process.wait(ENDING_S)
+    nodes.bury(party)
+
+
+def counted(party: str, folder: Path | None = None) -> dict[str, int]:
+    """The most calls of each kind that one thread of a node makes in that exchange."""
+    with victims(folder) as nodes:
+        nodes.stop(party)
+        log = nodes.folder / "strace"
+        trace = ",".join(CALLS)
+        nodes.prefix[party] = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={trace}"]
+        nodes.start(party)
+        for number in range(ITEMS):
+            nodes.submit("KOR", "FLASH", size=500 if number else 100_000)
+        until(lambda: nodes.owed() == 0, "nothing is owed any more", 60)
+        _end(nodes, party)
+        calls: dict[tuple[str, str], int] = {}
+        for thread, call in re.findall(r"(?m)^(\d+) +(\w+)\(", log.read_text()):
+            calls[thread, call] = calls.get((thread, call), 0) + 1
+    most = dict.fromkeys(CALLS, 0)
+    for (_, call), count in calls.items():
+        most[call] = max(most[call], count)
+    return most
