@@ -58,7 +58,7 @@ class Outcome:
 
 
 def struck(strike: Strike, folder: Path | None = None) -> Outcome:
-    """A small exchange through the hub with one strike; the node restarted unharmed, all settled."""
+    """A small exchange through the hub with one strike; the node restarted, all settled."""
     with victims(folder) as nodes:
         party = strike.party
         nodes.stop(party)
