@@ -273,22 +273,40 @@ def journal_clock_findings(found: Inspection, now: datetime) -> Iterator[Finding
 
 
 def status_findings(status: Mapping[str, Any], regime_digest: str | None) -> Iterator[Finding]:
-    """What a node's status says, beside the regime in its folder."""
+    """What a node's status says, beside the regime in its folder.
+
+    A node that was not restarted since an upgrade may not say all of it.
+    """
     if regime_digest is not None and status["regime"] != regime_digest:
         yield Finding(
             "regime",
             "the node decides by another regime than the folder holds now",
             "relto regime check, then restart the node",
         )
-    for late in status["late"][:LATE_SHOWN_MAX]:
+    if twin := status.get("twin"):
+        yield Finding(
+            "node",
+            f"{twin} has a release of ours that this node never made: another runs with our keys",
+            "stop one of the two, and restart the other; if there is no other, keys are stolen",
+        )
+    if status.get("behind", "") not in ("", "new"):
+        waits = ", ".join(peer["party"] for peer in status["peers"] if not peer["asked"])
+        yield Finding(
+            "store",
+            f"it is older than what peers have seen ({status['behind']}); not asked yet: "
+            f"{waits or 'nobody'}",
+            "it catches up by itself once all its peers are reached; set holds anew",
+        )
+    all_late = status.get("late", [])
+    for late in all_late[:LATE_SHOWN_MAX]:
         yield Finding(
             "alarms",
             f"{late['precedence']} item {late['item'][:12]} to {late['to']} was to be handled by "
             f"{late['due']}",
             f"relto item show {late['item'][:12]} says where it waits",
         )
-    if len(status["late"]) > LATE_SHOWN_MAX:
-        more = len(status["late"]) - LATE_SHOWN_MAX
+    if len(all_late) > LATE_SHOWN_MAX:
+        more = len(all_late) - LATE_SHOWN_MAX
         yield Finding("alarms", f"{more} more are late", "relto node status --json lists them")
 
 

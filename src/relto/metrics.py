@@ -155,6 +155,10 @@ class Metrics(Collector):
         for precedence in PRECEDENCES:
             late.add_metric([precedence], raised.count(precedence))
         yield late
+        behind = self._node.behind not in ("", "new")
+        yield _one("relto_store_behind", "1 while the store is older than peers saw it.", behind)
+        twin = bool(self._node.twin)
+        yield _one("relto_twin_noticed", "1 if another node runs with our keys.", twin)
         reviews = reader.count("review", "waiting")
         yield _one("relto_reviews_waiting", "Releases that wait for officers.", reviews)
         yield _one("relto_holds", "Parties on hold.", len(self._node.held_to(reader)))

@@ -437,6 +437,20 @@ def test_a_node_that_runs_by_an_old_regime_is_found() -> None:
     assert "restart the node" in finding.fix
 
 
+def test_an_older_node_that_says_less_is_no_fault() -> None:
+    assert list(status_findings({"regime": "a"}, "a")) == []
+
+
+def test_a_second_node_with_our_keys_and_an_old_store_are_found() -> None:
+    peers = [{"party": "JPN", "asked": False}, {"party": "USA", "asked": True}]
+    status = {"regime": "a", "late": [], "twin": "", "behind": "new", "peers": peers}
+    assert list(status_findings(status, "a")) == []
+    [finding] = status_findings({**status, "twin": "USA"}, "a")
+    assert finding.what.startswith("USA has a release of ours that this node never made")
+    [finding] = status_findings({**status, "behind": "restored"}, "a")
+    assert finding.what.endswith("peers have seen (restored); not asked yet: JPN")
+
+
 def test_what_is_late_is_found_a_few_by_name() -> None:
     late = {"item": "ab" * 32, "to": "JPN", "precedence": "FLASH", "due": "2026-03-01T00:10:00Z"}
     [finding] = status_findings({"regime": "a", "late": [late]}, "a")
