@@ -131,6 +131,74 @@ def test_a_hub_that_lost_all_decides_nothing_anew_whoever_it_asks_first(first: s
     run()
 
 
+@pytest.mark.parametrize("party", ["KOR", "USA", "JPN"])
+def test_what_passed_a_hub_that_does_not_read_is_readable_again_after_a_total_loss(
+    party: str,
+) -> None:
+    @in_world("carried")
+    async def run(world: World) -> None:
+        item = await world.share("KOR", "KOR:III", "JPN", topics=("automatic",), body=b"past it")
+        await world.settle()
+        assert world["KOR"].outgoing(item, "JPN").state == "delivered"
+        recovery = await put_back(world, party, State())
+        await ask(world, recovery)
+        back = world[party].item(item)
+        if party == "USA":
+            assert (back.key, back.state) == (None, "passing")
+        else:
+            assert world[party].node.payload(back).body == b"past it"
+        assert world[party].node.behind == ""
+        assert world[party].outbox() == []
+        nothing_twice(world, item)
+
+    run()
+
+
+@in_world("carried")
+async def test_a_key_is_sealed_again_only_for_who_had_it_and_by_way_of_that_hub(
+    world: World,
+) -> None:
+    item = await world.share("KOR", "KOR:III", "JPN", topics=("automatic",))
+    other = await world.share("KOR", "KOR:III", "USA", topics=("paired",))
+    await world.approve("KOR", other, "USA")
+    await world.settle()
+
+    async def again(asker: str, at: str, item_id: str, end: str) -> int:
+        node = world[asker].node
+        certificates = Certificates.of([node.secrets.certificate])
+        body = Hop((node.node_key(),), certificates).encode()
+        sender = "USA" if at in ("KOR", "JPN") else asker
+        path = f"/relto/v1/seal-again/{item_id}/{end}"
+        return await world.post_bytes(sender, at, body, path=path)
+
+    assert await again("JPN", "USA", item, "KOR") == 200
+    assert await again("KOR", "USA", item, "JPN") == 200
+    for asker, at, item_id, end in (
+        ("JPN", "USA", other, "KOR"),  # it never went to Tokyo
+        ("USA", "KOR", item, "KOR"),  # the hub itself
+        ("JPN", "KOR", other, "KOR"),
+        ("JPN", "USA", item, "USA"),
+        ("JPN", "USA", item, "JPN"),
+        ("JPN", "USA", "0" * 64, "KOR"),
+    ):
+        assert await again(asker, at, item_id, end) == 400, (asker, at, end)
+    told = [(e["to"], e.get("via")) for e in world["KOR"].journal("give-back")]
+    assert told == [("JPN", "USA")]
+    await world.hold("KOR", "JPN", on=True)
+    assert await again("JPN", "USA", item, "KOR") == 400
+    assert world["KOR"].journal("give-back")[-1]["codes"] == ["on-hold"]
+
+
+@in_world()
+async def test_who_asks_too_much_is_told_to_come_back(world: World) -> None:
+    item = await delivered(world)
+    release = world["USA"].item(item).incoming[0].id
+    answers = [await asked_of(world, "KOR", "USA", item, release) for _ in range(103)]
+    assert answers == [200] * 100 + [503] * 3
+    world.loop.virtual_s += 1
+    assert await asked_of(world, "KOR", "USA", item, release) == 200
+
+
 @in_world()
 async def test_a_review_that_was_done_already_is_gone_and_cannot_be_done_meanwhile(
     world: World,

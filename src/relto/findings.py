@@ -297,6 +297,13 @@ def status_findings(status: Mapping[str, Any], regime_digest: str | None) -> Ite
             f"{waits or 'nobody'}",
             "it catches up by itself once all its peers are reached; set holds anew",
         )
+    for peer in status.get("peers", []):
+        if peer.get("missing"):
+            yield Finding(
+                "store",
+                f"{peer['party']} has {peer['missing']} releases of ours, and gives them not back",
+                f"the log says why (not-given-back); ask the engineer of {peer['party']}",
+            )
     all_late = status.get("late", [])
     for late in all_late[:LATE_SHOWN_MAX]:
         yield Finding(

@@ -92,6 +92,10 @@ class Incoming:
     def record(self) -> Release:
         return decode_record(self.release, Release)
 
+    @property
+    def prior_records(self) -> tuple[Release, ...]:
+        return tuple(decode_record(prior, Release) for prior in self.prior)
+
 
 @dataclass(frozen=True, slots=True)
 class Item:

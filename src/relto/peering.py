@@ -89,7 +89,7 @@ class Peering:
     def __init__(self, node: Node, couriers: Mapping[str, Any]) -> None:
         self.node = node
         self.couriers = couriers
-        self.returning = Returning(node)
+        self.returning = Returning(node, couriers)
         self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(self, request: Request) -> Response:

@@ -65,7 +65,7 @@ def give_back(view: View, release: str, peer: str, now: str) -> GivenBack:
         )
     if item is not None and incoming is not None and incoming.record.sender == peer:
         results = tuple(r for r in (incoming.result, *incoming.later) if r is not None)
-        whole = item.manifest.maker == peer and bool(item.stored) and item.key is not None
+        whole = item.manifest.maker == peer and bool(item.stored)
         approvals = incoming.approvals
         records = (item.manifest_envelope, *incoming.prior, incoming.release)
         return _given(item, records, approvals, results, whole, None)
@@ -109,6 +109,31 @@ def _again(view: View, item: Item, outgoing: Outgoing, now: str) -> tuple[str, .
     if isinstance(decision, Deny):
         return tuple(dict.fromkeys(reason.code for reason in decision.reasons))
     return () if decision.legs == outgoing.proposal.legs else ("marks-differ",)
+
+
+def seal_again(view: View, asker: str, hub: str, now: str) -> tuple[str, tuple[str, ...]]:
+    """The release by which `asker` may have the payload key past a hub that does not read, and the
+    codes of the decision if it may not.
+
+    * Our release to it by way of the hub, which it receipted: if the decision holds now.
+    * Its own release to us by way of the hub, of an item that it made.
+
+    Raises:
+        PeerError: there is neither.
+    """
+    item = view.item
+    if item is None or item.key is None:
+        raise PeerError("no such item, or not its key")
+    for outgoing in item.outgoing:
+        receipts = {r.party for _, r in _decoded(outgoing.results) if isinstance(r, Receipt)}
+        if outgoing.proposal.path == (view.party, hub, asker) and asker in receipts:
+            assert outgoing.release is not None  # noqa: S101  # it was receipted
+            return outgoing.release.record_id, _again(view, item, outgoing, now)
+    for incoming in item.incoming:
+        path = (*(p.path for p in incoming.prior_records), incoming.record.path)[0]
+        if item.manifest.maker == asker and path == (asker, hub, view.party):
+            return incoming.id, ()
+    raise PeerError("no such release by way of that hub")
 
 
 # At the node that is behind

@@ -40,6 +40,8 @@ ASK_TIMEOUT_S = 30.0
 RETRY_S_FIRST = 0.1
 RETRY_S_MAX = 2.0
 ASK_AGAIN_S = 60.0
+BUSY_S = 0.25  # between two tries at a peer that says "later"
+BUSY_MAX = 40
 GRACE_S = 5.0  # after a start, in which peers that were not asked yet are told to come back
 PAGES_MAX = 10_000  # of one peer's list at a time
 MISSING_MAX = 1_000  # of one peer's claims that it did not show; past it no more is asked for
@@ -234,11 +236,14 @@ class Recovery:
             isinstance(record, Receipt) and record.party == node.party for _, record in results
         )
         key = self._payload_key(consignment)
-        if held and key is None and self._reads(consignment):
-            raise PeerError("given back without a payload key that opens")
-        stored, ciphertext = await self._contents(
-            courier, target, consignment, wanted=held or key is not None
-        )
+        with node.store.read() as reader:
+            item = node.read_item(reader, item_id)
+        receipted = any(isinstance(record, Receipt) for _, record in results)
+        own = ours and consignment.manifest.maker == node.party and receipted
+        lacks_key = key is None and (item is None or item.key is None)
+        if lacks_key and (own or (held and self._reads(consignment))):
+            key = await self._key_past_hub(courier, consignment)
+        stored, ciphertext = await self._contents(courier, target, consignment, wanted=held or own)
         wrapped = None if key is None else node.wrap(key, f"payload/{item_id}")
         why = "lost" if node.behind == "new" else "older"
         event = Recover(peer, consignment, results, vouched, wrapped, stored)
@@ -276,10 +281,14 @@ class Recovery:
     async def _post(self, courier: Courier, target: str, query: str = "") -> Answer:
         certificates = Certificates.of([self.node.secrets.certificate])
         body = Hop((self.node.node_key(),), certificates).encode()
-        answer = await courier.calls.link.request(
-            "POST", target, body, timeout_s=ASK_TIMEOUT_S, query=query
-        )
-        if answer.status == 503:
+        for _ in range(BUSY_MAX):
+            answer = await courier.calls.link.request(
+                "POST", target, body, timeout_s=ASK_TIMEOUT_S, query=query
+            )
+            if answer.status != 503:
+                break
+            await asyncio.sleep(BUSY_S)
+        else:
             raise LinkError(f"{courier.peer} answers 503; it is asked again")
         if answer.status != 200:
             raise PeerError(f"{courier.peer} answers {answer.status}")
@@ -300,12 +309,32 @@ class Recovery:
                 )
         if key is None:
             return None
+        self._require_committed(key, consignment)
+        return key
+
+    async def _key_past_hub(self, courier: Courier, consignment: Consignment) -> bytes:
+        """The payload key from the other end of the path, sealed to our key past the hub."""
+        release, item = consignment.release, consignment.item
+        if release.sender == self.node.party:
+            end = release.to
+        else:
+            end = consignment.prior[-1].sender if consignment.prior else ""
+        if not end or end == courier.peer:
+            raise PeerError("given back without the payload key")
+        answer = await self._post(courier, f"/relto/v1/seal-again/{item}/{end}")
+        private = self.node.hpke_key(key_id_of(answer.body))
+        if private is None:
+            raise PeerError("the payload key is sealed to a key that we do not have")
+        key = open_key(answer.body, sender=end, recipient=self.node.party, item=item, key=private)
+        self._require_committed(key, consignment)
+        return key
+
+    def _require_committed(self, key: bytes, consignment: Consignment) -> None:
         commitment = bytes.fromhex(consignment.manifest.commitment)
         if len(key) != streams.KEY_BYTES or not hmac.compare_digest(
             streams.commitment(key), commitment
         ):
             raise PeerError("the payload key is not the one that the manifest commits to")
-        return key
 
     def _reads(self, consignment: Consignment) -> bool:
         release = consignment.release

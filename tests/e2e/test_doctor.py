@@ -447,6 +447,8 @@ def test_a_second_node_with_our_keys_and_an_old_store_are_found() -> None:
     assert list(status_findings(status, "a")) == []
     [finding] = status_findings({**status, "twin": "USA"}, "a")
     assert finding.what.startswith("USA has a release of ours that this node never made")
+    [finding] = status_findings({**status, "peers": [{"party": "JPN", "missing": 3}]}, "a")
+    assert finding.what == "JPN has 3 releases of ours, and gives them not back"
     [finding] = status_findings({**status, "behind": "restored"}, "a")
     assert finding.what.endswith("peers have seen (restored); not asked yet: JPN")
 

@@ -19,7 +19,6 @@ from relto.framing import framed
 from relto.links import LinkError
 
 SEED = 20141229
-TOPICS = ["passed"]
 MARKS = {"KOR": "KOR:III", "JPN": "JPN:HI"}
 PAUSE_S = 0.04  # more would only be more of the same
 LARGE = 200_000  # bytes: sent in ranges
@@ -40,8 +39,9 @@ Shared = dict[str, tuple[str, str, bytes]]
 class Load(threading.Thread):
     """Both spokes share by way of the hub, until told to stop."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, topics: list[str]) -> None:
         super().__init__()
+        self.topics = topics
         self.nodes = nodes
         self.shared: Shared = {}
         self.stop = threading.Event()
@@ -52,7 +52,7 @@ class Load(threading.Thread):
         while not self.stop.is_set():
             maker, to = [("KOR", "JPN"), ("JPN", "KOR")][number % 2]
             content = b"item %d " % number + dice.randbytes(LARGE if number % 10 == 3 else 16)
-            item = self.share(maker, to, dice.choice(TOPICS), content)
+            item = self.share(maker, to, dice.choice(self.topics), content)
             if item is not None:
                 self.shared[item] = (maker, to, content)
             number += 1
@@ -73,8 +73,8 @@ class Load(threading.Thread):
 
 
 @contextmanager
-def load(nodes: Nodes) -> Iterator[Load]:
-    running = Load(nodes)
+def load(nodes: Nodes, topics: list[str]) -> Iterator[Load]:
+    running = Load(nodes, topics)
     running.start()
     try:
         yield running
@@ -122,11 +122,15 @@ def intact(nodes: Nodes, shared: Shared, readers: Callable[[str, str], set[str]]
         assert set(back.values()) <= {1}, party
 
 
-@pytest.mark.parametrize("lost", ["USA", "KOR"])
+# By a hub that reads, and one that does not. What was under way past the latter to a reader that
+# lost its key takes its maker's next attempt, half a minute later: not waited for here.
+@pytest.mark.parametrize(
+    ("lost", "topics"), [("USA", ["passed", "automatic"]), ("KOR", ["passed"])]
+)
 def test_a_node_whose_store_is_lost_under_load_is_rebuilt_from_its_peers(
-    nodes: Nodes, lost: str
+    nodes: Nodes, lost: str, topics: list[str]
 ) -> None:
-    with load(nodes) as running:
+    with load(nodes, topics) as running:
         time.sleep(2)  # a random moment is what is tested, not a state
         nodes.kill(lost)
         shutil.rmtree(nodes.node(lost) / "store")
@@ -139,7 +143,7 @@ def test_a_node_whose_store_is_lost_under_load_is_rebuilt_from_its_peers(
     assert len(shared) > 20
     settled(nodes, shared)
     assert shared.keys() <= items_at(nodes, lost)
-    intact(nodes, shared, lambda maker, to: {maker, to, "USA"})
+    intact(nodes, shared, lambda maker, to: {maker, to})
 
 
 def by_backup(nodes: Nodes, party: str, copy: Path) -> None:
