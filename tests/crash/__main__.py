@@ -46,23 +46,21 @@ def main() -> int:
 
 def killed(kills: int, seed: int) -> dict[str, object]:
     """Random kills of all three under load, in runs of `KILLS_A_RUN`, each checked at its end."""
-    died, seen, found, items = Counter[str](), Counter[str](), 0, 0
+    done, seen, found, items = Counter[str](), Counter[str](), 0, 0
     start = time.monotonic()
     for run in range(-(-kills // KILLS_A_RUN)):
         count = min(KILLS_A_RUN, kills - run * KILLS_A_RUN)
         with victims() as nodes:
             with under_load(nodes):
-                died.update(kill_at_random(nodes, count, random.Random(seed + run)))
+                done.update(kill_at_random(nodes, count, random.Random(seed + run)))
             nodes.settle()
             findings = nodes.verdict()
         items += len(nodes.acknowledged)
         seen.update(findings.seen)
         found += _tell(f"run {run}", findings)
-        print(
-            f"kills {sum(died.values())}, acknowledged {items}, findings {found}", file=sys.stderr
-        )
+        print(f"kills {done['kills']}, acknowledged {items}, findings {found}", file=sys.stderr)
     return {
-        "kills": sum(died.values()), "died": dict(died), "acknowledged": items,
+        **done, "acknowledged": items,
         "seen": dict(seen), "findings": found, "seconds": round(time.monotonic() - start),
     }  # fmt: skip
 

@@ -8,13 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from crash.checker import Findings, check
 from e2e.nodes import LINKS, PARTIES, Nodes, make_keys, until
@@ -23,9 +21,11 @@ from relto.links import LinkError, unix_request
 
 CARRIED = Path(__file__).parents[1] / "data" / "carried"
 MARK = {"JPN": "JPN:HI", "KOR": "KOR:III"}
+TOPICS = ("passed", "automatic")  # by way of a hub that reads, and of one that does not
 DESTINATION = {"JPN": "KOR", "KOR": "JPN"}
 QUIET_S = 120.0
 ANSWER_S = 10.0
+PAUSE_S_MAX = 6.0  # longer than a lease
 
 
 class Victims(Nodes):
@@ -37,6 +37,7 @@ class Victims(Nodes):
         self.prefix: dict[str, list[str]] = {}
         self.module: dict[str, list[str]] = {}
         self.acknowledged: dict[str, tuple[str, str]] = {}
+        self.attempts: Counter[str] = Counter()  # items that each node was asked to take
 
     def _spawn(self, party: str) -> None:
         with (self.folder / party / "node.log").open("a") as log:
@@ -52,7 +53,9 @@ class Victims(Nodes):
     def store(self, party: str) -> Path:
         return self.node(party) / "store"
 
-    def submit(self, maker: str, precedence: str = "ROUTINE", size: int = 500) -> str:
+    def submit(
+        self, maker: str, precedence: str = "ROUTINE", size: int = 500, topic: str = "passed"
+    ) -> str:
         """An item that needs nobody's review; its id, once the node says it has it.
 
         Raises:
@@ -62,10 +65,11 @@ class Victims(Nodes):
         to = DESTINATION[maker]
         head = {
             "label": {"mark": MARK[maker], "releasable_to": sorted(set(PARTIES) - {maker}),
-                      "kind": "report", "topics": ["passed"], "about": ["PRK"]},
+                      "kind": "report", "topics": [topic], "about": ["PRK"]},
             "header": {"title": "under fire", "media_type": "text/plain"},
             "to": [to], "precedence": precedence, "from": [],
         }  # fmt: skip
+        self.attempts[maker] += 1
         response = unix_request(
             self.node(maker) / "node.sock", "POST", "/drafts",
             framed(head, os.urandom(size)), timeout_s=ANSWER_S,
@@ -108,14 +112,9 @@ class Victims(Nodes):
         """Stop everyone, and let the checker read."""
         for party in list(self.processes):
             self.stop(party)
-        certificates = {
-            party: x509.load_pem_x509_certificate(
-                (self.keys(party) / "node.crt").read_bytes()
-            ).public_bytes(Encoding.DER)
-            for party in PARTIES
-        }
         stores = {party: self.store(party) for party in PARTIES}
-        return check(stores, certificates, self.acknowledged)
+        cas = {party: self.keys(party) / "ca.crt" for party in PARTIES}
+        return check(stores, cas, self.acknowledged, self.attempts)
 
 
 @contextmanager
@@ -142,7 +141,9 @@ def under_load(nodes: Victims, *, pause_s: float = 0.02) -> Iterator[None]:
         while not over.is_set():
             with suppress(LinkError, RuntimeError):
                 size = 100_000 if chance.random() < 0.05 else 500
-                nodes.submit(maker, chance.choice(["FLASH", "ROUTINE"]), size)
+                nodes.submit(
+                    maker, chance.choice(["FLASH", "ROUTINE"]), size, chance.choice(TOPICS)
+                )
             over.wait(pause_s)
 
     people = [threading.Thread(target=share, args=(maker,)) for maker in MARK]
@@ -156,17 +157,28 @@ def under_load(nodes: Victims, *, pause_s: float = 0.02) -> Iterator[None]:
             person.join()
 
 
-def kill_at_random(nodes: Victims, kills: int, chance: random.Random) -> dict[str, int]:
-    """SIGKILL one node after the other at random moments, some after a pause by SIGSTOP; how often
-    each died."""
-    died = dict.fromkeys(PARTIES, 0)
-    for _ in range(kills):
+def kill_at_random(nodes: Victims, kills: int, chance: random.Random) -> Counter[str]:
+    """SIGKILL one node after the other at random moments, sometimes two at once, some while they
+    are stopped; between, SIGSTOP lets leases and requests run out. How often what was done."""
+    done = Counter[str]()
+    while done["kills"] < kills:
         time.sleep(chance.uniform(0.05, 0.4))
         party = chance.choice(sorted(PARTIES))
+        process = nodes.processes[party]
         if chance.random() < 0.2:
-            nodes.processes[party].send_signal(signal.SIGSTOP)  # a process that is slow to die
-            time.sleep(chance.uniform(0.05, 0.5))
-        nodes.kill(party)
-        died[party] += 1
-        nodes.start(party)
-    return died
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(chance.choice([0.05, 0.5, PAUSE_S_MAX]))
+            done["pauses"] += 1
+            if chance.random() < 0.5:
+                process.send_signal(signal.SIGCONT)
+                continue
+        victims = [party]
+        if chance.random() < 0.2:
+            victims.append(chance.choice(sorted(set(PARTIES) - {party})))
+        for victim in victims:
+            nodes.kill(victim)
+            done["kills"] += 1
+            done[victim] += 1
+        for victim in victims:
+            nodes.start(victim)
+    return done
