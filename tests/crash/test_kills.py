@@ -4,7 +4,7 @@ import random
 
 from crash.nodes import kill_at_random, under_load, victims
 
-KILLS = 9
+KILLS = 5
 
 
 def test_killed_under_load_nothing_is_lost_repeated_or_unexpected() -> None:
