@@ -1130,6 +1130,9 @@ async def test_only_the_nodes_of_peers_are_peers(world: World) -> None:
 @in_world(lanes=True)
 async def test_one_row_is_in_one_lanes_hands_at_a_time(world: World) -> None:
     """Both lanes carry FLASH; one that gives up must not end the lease of the other."""
+    await asyncio.sleep(1)
+    world["KOR"].couriers["USA"].calls._keys.clear()  # so that it asks before it sends
+    world.sights.clear()
     world.weather = Weather(request_lost=1.0)
     await _approved(world, "KOR", "USA", precedence="FLASH")
     await asyncio.sleep(1)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from relto.apps.demo.coalition import with_cas
@@ -37,6 +38,7 @@ from relto.hop import Hop, key_id_of, open_hop, seal_hop
 from relto.instants import moment
 from relto.items import Item, Outgoing
 from relto.keys import FileSigner, fingerprint, issue, make_ca
+from relto.keys.files import PrivateKey
 from relto.links import LinkError, PeerCredentials, Request, Response
 from relto.node import Node, NodeSecrets
 from relto.peering import Peering, peer_of
@@ -65,6 +67,20 @@ R = TypeVar("R", bound=Record)
 
 
 # Keys: made once, for all worlds
+
+
+class RepeatableSigner(FileSigner):
+    """The same bytes get the same signature, with ECDSA too (RFC 6979)."""
+
+    def sign(self, data: bytes) -> bytes:
+        return _signature(self._key, data)
+
+
+@lru_cache(maxsize=4096)
+def _signature(key: PrivateKey, data: bytes) -> bytes:
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(data)
+    return key.sign(data, ec.ECDSA(SHA256(), deterministic_signing=True))
 
 
 @dataclass(frozen=True)
@@ -111,7 +127,7 @@ def person(
         ca=ca, ca_key=ca_key, public_key=key.public_key(), role=role, name=name, now=now,
         validity=VALIDITY,
     )  # fmt: skip
-    return Person(FileSigner(key), der(leaf), name or "")
+    return Person(RepeatableSigner(key), der(leaf), name or "")
 
 
 P256 = ec.SECP256R1()
@@ -376,11 +392,11 @@ class Place:
         trust = Trust.under(engine.regime, cas, exercise=True)
         secrets_ = NodeSecrets(keys.node.signer, keys.node.certificate, keys.storage_key)
         self.writer = SteppedWriter(self, self.store)
-        around = Surroundings(self.clock, on_broken=_end)
+        around = self.world.around(self)
         self.node = Node(self.config, self.store, self.writer, engine, trust, secrets_, around)
         self.is_up = True
         self.couriers = {
-            p: Courier(self.node, peer, WorldLink(self.world, self.party, p))
+            p: Courier(self.node, peer, self.world.link(self.party, p))
             for p, peer in self.config.peers.items()
             if peer.is_connected
         }
@@ -526,6 +542,16 @@ class World:
     async def start_all(self) -> None:
         for place in self.places.values():
             await place.start(lanes=self.lanes)
+        if not self.lanes:
+            await self.tell_keys()
+
+    async def tell_keys(self) -> None:
+        """What the lanes do by themselves: every node asks its peers for their keys."""
+        for place in self.places.values():
+            for courier in place.couriers.values():
+                courier.calls.forget_keys()
+                await courier.calls.renew_key()
+        self.sights.clear()
 
     def spawn(self, what: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = self.loop.create_task(what)
@@ -538,6 +564,14 @@ class World:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, LinkError):
             self.faults.append(error)
+
+    # what a world of another kind replaces
+
+    def around(self, place: Place) -> Surroundings:
+        return Surroundings(place.clock, on_broken=_end)
+
+    def link(self, sender: str, receiver: str) -> WorldLink:
+        return WorldLink(self, sender, receiver)
 
     def is_linked(self, one: str, other: str) -> bool:
         return frozenset((one, other)) in self.links
@@ -745,6 +779,8 @@ class World:
     async def set_clocks(self, at: str) -> None:
         for place in self.places.values():
             await self.asked(place.party, "POST", "/clock", {"at": at})
+        if not self.lanes:
+            await self.tell_keys()
 
     async def restart(self, party: str) -> None:
         self.places[party].crash()

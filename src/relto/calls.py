@@ -24,6 +24,8 @@ log = logging.getLogger("relto.calls")
 
 WAIT_MS = 5_000  # for an answer to what needs no lease
 NODE_KEY_BYTES_MAX = 64 * 1024
+RENEW_MS = 3_600_000  # from one asking for the peer's own key to the next
+RENEW_AGAIN_MS = 5_000  # when it did not give one
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,12 @@ class Calls:
         self.link = link
         self.error = ""
         self._keys: dict[str, HpkePublicKey] = {}
+        self._renew_at_ms = 0
 
     def forget_keys(self) -> None:
         """Ask for the parties' keys anew: after the clock was set."""
         self._keys.clear()
+        self._renew_at_ms = 0
 
     async def post(self, parts: Sequence[bytes], lease_until_ms: int) -> list[Said]:
         """Seal and post a hop message under a lease; what is said of each part.
@@ -128,14 +132,33 @@ class Calls:
             raise PeerError(f"{self.peer} gives no key of {party}")
         hop = Hop.decode(response.body)
         record = decode_record(hop.records[0], NodeKey)
-        self.node.trust.verify_node(
+        signers = self.node.trust.verify_node(
             hop.records[0], NodeKey, party=party, certificates=hop.certificates
         )
         if record.party != party or moment(record.expires) <= now:
             raise PeerError(f"the key of {party} at {self.peer} has expired")
         key = HpkePublicKey(bytes.fromhex(record.key), self.node.suite)
+        if party == self.peer:
+            announced = Hop(hop.records[:1], hop.certificates.for_signers(signers))
+            await self.node.keep_peer_key(party, announced.encode(), record.expires)
+            self._renew_at_ms = self.node.clock.monotonic_ms() + RENEW_MS
         self._keys[party] = key
         return key
+
+    async def renew_key(self) -> int:
+        """Ask for the peer's own key every hour, whoever needs it or not; milliseconds until then.
+
+        What we tell others of it is this, never the peer's answer of the moment: that would show
+        whether it is there (rule 6).
+        """
+        wait_ms = self._renew_at_ms - self.node.clock.monotonic_ms()
+        if wait_ms > 0:
+            return wait_ms
+        try:
+            await self.key_of(self.peer, fresh=True)
+        except (LinkError, PeerError):
+            self._renew_at_ms = self.node.clock.monotonic_ms() + RENEW_AGAIN_MS
+        return self._renew_at_ms - self.node.clock.monotonic_ms()
 
     async def send_range(self, release: str, offset: int, data: bytes, lease_until_ms: int) -> Said:
         """A range of the ciphertext that a release told the peer to expect. Raises LinkError."""

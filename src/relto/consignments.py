@@ -5,7 +5,7 @@ functions of the message and of whom we trust.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relto.clauses import Citation
@@ -91,6 +91,9 @@ def verify_consignment(hop: Hop, trust: Trust) -> Consignment:
         certificates=hop.certificates,
     )
     signers = list(signed)
+    good = {signer.keyid for signer in signed}  # what else is there vouches for nothing
+    signatures = tuple(s for s in manifests[0].signatures if s.keyid in good)
+    manifest_envelope = replace(manifests[0], signatures=signatures)
     # (2) The release is the last; those before it brought the item to its sender.
     decoded = [decode_record(envelope, Release) for envelope in releases]
     release, prior = decoded[-1], tuple(decoded[:-1])
@@ -115,7 +118,7 @@ def verify_consignment(hop: Hop, trust: Trust) -> Consignment:
     return Consignment(
         item,
         manifest,
-        manifests[0],
+        manifest_envelope,
         frozenset(v.role for v in signed),
         release,
         releases[-1],

@@ -429,6 +429,7 @@ class Counter:
         await self.node.set_clock(moment(at), who)
         for courier in self.couriers.values():
             courier.calls.forget_keys()
+            courier.wake()
         return {"clock": self.node.clock.instant()}
 
 

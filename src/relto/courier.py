@@ -7,6 +7,7 @@ own receipt removes it (DESIGN §6, rules 1 and 3).
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -113,9 +114,12 @@ class Courier:
                     wait_ms = RETRY_MS_FIRST * 2 ** min(self._calls_failed, 10)
                     await self._sleep(index, min(wait_ms, LINK_RETRY_MS_MAX) / 1000)
                     continue
+                renew_s = IDLE_S
+                if index == len(LANES) - 1:  # not the lane of FLASH
+                    renew_s = await self.calls.renew_key() / 1000
                 rows, wait_s = self._best(LANES[index])
                 if not rows:
-                    await self._sleep(index, wait_s)
+                    await self._sleep(index, min(wait_s, renew_s))
                     continue
                 numbers = {row.number for row in rows}
                 self._carrying |= numbers
@@ -355,7 +359,9 @@ class Courier:
     def _put_off(self, tx: Transaction, row: OutboxRow, error: str) -> None:
         """Nothing is lost: the row waits longer each time, and people see why."""
         wait_ms = min(RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** min(row.attempts, 10))
-        wait_ms += (row.number * 37) % (wait_ms // 4 + 1)  # not all at the same instant
+        # Not all at the same instant; by the row's own bytes, since its number counts what
+        # others get.
+        wait_ms += zlib.crc32(row.body) % (wait_ms // 4 + 1)
         due_ms = self.node.clock.monotonic_ms() + wait_ms
         tx.outbox_reschedule(
             row.number, due_ms=due_ms, attempts=row.attempts + 1, error=error[:200]
@@ -381,11 +387,12 @@ class Courier:
         assert outgoing.release is not None  # noqa: S101  # it is in the outbox
         prior_ids = {p.record_id for p in outgoing.prior}
         approvals = [a for i in item.incoming if i.id in prior_ids for a in i.approvals]
+        approvals += outgoing.approvals
+        chain = (*outgoing.prior, outgoing.release)
         records = (
-            item.manifest_envelope,
-            *outgoing.prior,
-            outgoing.release,
-            *{a.record_id: a for a in (*approvals, *outgoing.approvals)}.values(),
+            item.manifest_with(chain[0], approvals),
+            *chain,
+            *{a.record_id: a for a in approvals}.values(),
         )
         path = outgoing.proposal.path
         keys: dict[str, bytes] = {}

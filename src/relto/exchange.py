@@ -14,7 +14,7 @@ from relto import envelope as dsse
 from relto.clauses import Citation
 from relto.consignments import Consignment
 from relto.decisions import Allow, Deny
-from relto.envelope import Envelope, Signature
+from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError, QuestionError
 from relto.events import (
     Approve,
@@ -214,9 +214,9 @@ def _release(view: View, effects: Effects, index: int, now: str) -> Effects:
     assert item is not None  # noqa: S101  # every caller has one
     outgoing = item.outgoing[index]
     proposal = outgoing.proposal
-    if item.made_here and not item.manifest_signatures:  # automatic: the node signs for the maker
+    if item.made_here and not outgoing.approvals:  # automatic: the node signs for the maker
         signed = dsse.sign(Manifest.type(), item.manifest_payload, [view.signer])
-        item = replace(item, manifest_signatures=signed.signatures)
+        item = item.with_manifest_signatures(signed.signatures)
     cited = {Citation.parse(citation).agreement for citation in proposal.basis.values()}
     record = Release(
         item=item.id,
@@ -225,7 +225,7 @@ def _release(view: View, effects: Effects, index: int, now: str) -> Effects:
         path=proposal.path,
         legs=proposal.legs,
         basis=proposal.basis,
-        seq=view.seq + index,
+        seq=view.seq,  # for all releases of one step: their recipients tell them apart
         at=now,
         precedence=outgoing.precedence,
         approvals=tuple(a.record_id for a in outgoing.approvals),
@@ -282,7 +282,7 @@ def _approve(view: View, event: Approve, now: str) -> Effects:
     # (4) The originator's officer signs the manifest as well.
     if item.made_here and event.manifest is not None:
         item = _sign_manifest(item, event.manifest, event.officer)
-    elif item.made_here and not item.manifest_signatures:
+    elif item.made_here and not _has_signed(item, (*outgoing.approvals, event.approval)):
         raise CallerError("the officer who approves our own item signs its manifest too")
     outgoing = replace(outgoing, approvals=(*outgoing.approvals, event.approval))
     item = replace(
@@ -301,12 +301,14 @@ def _approve(view: View, event: Approve, now: str) -> Effects:
 def _sign_manifest(item: Item, manifest: Envelope, officer: Verified) -> Item:
     if manifest.payload != item.manifest_payload:
         raise CallerError("the manifest signed is another item's; show and approve anew")
-    known = {s.keyid for s in item.manifest_signatures}
     signature = next(s for s in manifest.signatures if s.keyid == officer.keyid)
-    if officer.keyid in known:
-        return item
-    signatures: tuple[Signature, ...] = (*item.manifest_signatures, signature)
-    return replace(item, manifest_signatures=signatures[: dsse.SIGNATURES_MAX])
+    return item.with_manifest_signatures([signature])
+
+
+def _has_signed(item: Item, approvals: tuple[Envelope, ...]) -> bool:
+    """Whether one of those who approve signed the manifest as well: in this review, no other."""
+    signed = {s.keyid for s in item.manifest_signatures}
+    return any(s.keyid in signed for approval in approvals for s in approval.signatures)
 
 
 def _with_outgoing(item: Item, index: int, outgoing: Outgoing) -> Item:
@@ -384,6 +386,7 @@ def _arrive(view: View, event: Arrive, now: str) -> Effects:
     )
     if len(item.incoming) >= INCOMING_MAX:
         raise PeerError(f"the item was released to us {INCOMING_MAX} times already")
+    item = item.with_manifest_signatures(consignment.manifest_envelope.signatures)
     item = replace(
         item,
         certificates=item.certificates.with_others(consignment.certificates).with_others(

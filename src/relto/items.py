@@ -4,13 +4,13 @@ These are the node's own documents. Nothing here decides or signs; `relto.exchan
 """
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relto import canonical
 from relto.decisions import Allow, Leg
-from relto.envelope import Envelope, Signature
+from relto.envelope import SIGNATURES_MAX, Envelope, Signature
 from relto.errors import StoreBroken
 from relto.labels import Label, Words, decode_label
 from relto.records import Manifest, Release, decode_record
@@ -128,6 +128,24 @@ class Item:
     def manifest_envelope(self) -> Envelope:
         """Raises CallerError while nobody has signed it."""
         return Envelope(Manifest.type(), self.manifest_payload, self.manifest_signatures)
+
+    def with_manifest_signatures(self, signatures: Iterable[Signature]) -> "Item":
+        """The item with those that its manifest has not yet, as long as there is room for them."""
+        found = {s.keyid: s for s in (*self.manifest_signatures, *signatures)}
+        found |= {s.keyid: s for s in self.manifest_signatures}  # the first of a key stays
+        return replace(self, manifest_signatures=tuple(found.values())[:SIGNATURES_MAX])
+
+    def manifest_with(self, release: Envelope, approvals: Iterable[Envelope]) -> Envelope:
+        """The manifest as it goes with its maker's `release`: signed by those who approved that
+        one, or by the node where nobody had to. Who else signed it did so for another release,
+        of which this one's receivers learn nothing (rule 6).
+        """
+        named = decode_record(release, Release).approvals
+        of_officers = [a for a in approvals if a.record_id in named]
+        keys = [s.keyid for e in of_officers or [release] for s in e.signatures]
+        found = {s.keyid: s for s in self.manifest_signatures}
+        fitting = tuple(found[key] for key in dict.fromkeys(keys) if key in found)
+        return Envelope(Manifest.type(), self.manifest_payload, fitting or self.manifest_signatures)
 
     def label(self, words: Words) -> Label:
         return decode_label({"id": self.id, **self.manifest.label}, words)

@@ -28,7 +28,7 @@ from relto.instants import instant, moment
 from relto.items import Item
 from relto.logs import FIELDS
 from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes, pad, unpad
-from relto.ports import SALT_BYTES, Reader, Signer, Store, Transaction
+from relto.ports import SALT_BYTES, OutboxRow, Reader, Signer, Store, Transaction
 from relto.records import (
     PRECEDENCES,
     Hold,
@@ -201,7 +201,7 @@ class Node:
             _write_reviews(tx, before, item)
             watch(tx, before, item, now)
         if any(send.release is not None for send in effects.send):
-            self._use_seq(tx, 0 if item is None else len(item.outgoing))
+            self._use_seq(tx)
         return replace(effects, item=item)
 
     def read_item(self, reader: Reader, item_id: str) -> Item | None:
@@ -286,10 +286,10 @@ class Node:
         last = int(tx.meta("seq") or b"0")
         return max(last + 1, int(self.clock.now().timestamp() * 1000))
 
-    def _use_seq(self, tx: Transaction, count: int) -> int:
-        first = self._next_seq(tx)
-        tx.set_meta("seq", str(first + count).encode())
-        return first
+    def _use_seq(self, tx: Transaction) -> int:
+        seq = self._next_seq(tx)
+        tx.set_meta("seq", str(seq).encode())
+        return seq
 
     def raise_seq(self, tx: Transaction, seq: int) -> None:
         """Never give a number again that a peer has seen, whatever our clock says."""
@@ -351,7 +351,7 @@ class Node:
             public = HpkePrivateKey(seed, self.suite).public_key
             at = self.clock.instant()
             expires = instant(now.replace(microsecond=0) + HPKE_LIFE)
-            record = NodeKey(self.party, public.raw.hex(), self._use_seq(tx, 1), at, expires)
+            record = NodeKey(self.party, public.raw.hex(), self._use_seq(tx), at, expires)
             envelope = dsse.sign(NodeKey.type(), record.encode(), [self.secrets.signer])
             wrapped = self.wrap(seed, f"hpke-key/{public.key_id}")
             tx.put("hpke-key", public.key_id, wrapped, rank=expires)
@@ -380,6 +380,20 @@ class Node:
         if data is None:
             raise StoreBroken("the node has no HPKE key")
         return Envelope.decode(data, size_bytes_max=RECORD_BYTES_MAX)
+
+    async def keep_peer_key(self, party: str, announced: bytes, expires: str) -> None:
+        """Keep a peer's announcement of its key, for those who reach it through us."""
+        with self.store.read() as reader:
+            known = reader.get("peer-key", party)
+        if known != announced:
+            await self.submit(lambda tx: tx.put("peer-key", party, announced, rank=expires))
+
+    def peer_key(self, party: str) -> bytes | None:
+        """The announcement of a peer's key that we had last, while that key lives."""
+        with self.store.read() as reader:
+            rows = reader.listing("peer-key", limit=LISTING_MAX)
+        now = self.clock.now()
+        return next((r.body for r in rows if r.key == party and moment(r.rank) > now), None)
 
     def wrap(self, plaintext: bytes, what: str) -> bytes:
         """Sealed under the storage key; `what` binds it to its place."""
@@ -575,6 +589,8 @@ class Node:
             while rows := tx.outbox_rows(None, after, LISTING_MAX):
                 after = rows[-1].number
                 for row in rows:
+                    if not self._passes(tx, row, record.to):
+                        continue  # it goes on in its own time: others see nothing of the hold
                     tx.outbox_reschedule(
                         row.number, due_ms=0, attempts=row.attempts, error=row.error
                     )
@@ -586,6 +602,19 @@ class Node:
 
         self.wake(await self.submit(job))
         return record
+
+    def _passes(self, tx: Transaction, row: OutboxRow, party: str) -> bool:
+        """Whether a row is a release that goes by `party`, and that nobody has taken yet."""
+        body: Any = canonical.decode(row.body, size_bytes_max=len(row.body))
+        release = body.get("release")
+        item = self.read_item(tx, row.subject)
+        return item is not None and any(
+            o.release is not None
+            and o.release.record_id == release
+            and o.state in ("ready", "blocked")
+            and party in o.proposal.path[1:]
+            for o in item.outgoing
+        )
 
 
 def _owed(peer: str, result: Envelope) -> str:

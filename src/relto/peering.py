@@ -20,6 +20,7 @@ from relto.certificates import decode_certificate, identity_of, verify_leaf
 from relto.clauses import Share
 from relto.comparing import standings
 from relto.consignments import Consignment, verify_consignment
+from relto.courier import Courier
 from relto.errors import CallerError, PeerError, ReltoError, StoreFull
 from relto.events import Arrive, Complete, Effects, NotYet
 from relto.events import Result as ResultEvent
@@ -27,7 +28,7 @@ from relto.hop import SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
 from relto.links import LinkError, Request, Response
 from relto.marks import PARTY_PATTERN
 from relto.node import BLOB_PART_BYTES, Node
-from relto.ports import Answer, Transaction
+from relto.ports import Transaction
 from relto.records import PRECEDENCES, Receipt, Refusal, Release, decode_record
 from relto.returning import Returning
 from relto.trust import Certificates
@@ -86,9 +87,8 @@ def peer_of(node: Node, der: bytes, now: datetime) -> str:
 class Peering:
     """Handles the requests of peers at one node."""
 
-    def __init__(self, node: Node, couriers: Mapping[str, Any]) -> None:
+    def __init__(self, node: Node, couriers: Mapping[str, Courier]) -> None:
         self.node = node
-        self.couriers = couriers
         self.returning = Returning(node, couriers)
         self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -116,7 +116,7 @@ class Peering:
             return await self._range(peer, ciphertext[1], int(offset[1]), request.body)
         node_key = _NODE_KEY.match(request.path)
         if request.method == "GET" and node_key:
-            return await self._node_key(node_key[1])
+            return self._node_key(node_key[1])
         if request.method == "GET" and request.path == "/relto/v1/agreements":
             regime, at = self.node.engine.regime, self.node.clock.instant()
             return Response(200, standings(regime, self.node.party, peer, at).encode())
@@ -125,21 +125,18 @@ class Peering:
             raise PeerError("no such request")
         return answer
 
-    async def _node_key(self, party: str) -> Response:
-        """Our own key of the week, or that of a peer, which we asked it for ourselves."""
+    def _node_key(self, party: str) -> Response:
+        """Our own key of the week, or a peer's as that announced it to us last.
+
+        It is not asked for now: whether the peer is there, and who asks for it, is nobody's.
+        """
         if party == self.node.party:
             certificates = Certificates.of([self.node.secrets.certificate])
             return Response(200, Hop((self.node.node_key(),), certificates).encode())
-        courier = self.couriers.get(party)
-        if courier is None:
+        announced = self.node.peer_key(party)
+        if announced is None:
             raise PeerError("no key of that party here")
-        try:
-            response: Answer = await courier.calls.link.request(
-                "GET", f"/relto/v1/node-key/{party}", timeout_s=3.0
-            )
-        except LinkError as e:  # to whoever asks it is as if there were no such party
-            raise PeerError(f"the node of {party} does not answer") from e
-        return Response(200, response.body) if response.status == 200 else REFUSED
+        return Response(200, announced)
 
     async def _hop(self, peer: str, sealed: bytes) -> Response:
         if len(sealed) > SEALED_BYTES_MAX:

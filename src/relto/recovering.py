@@ -67,7 +67,8 @@ def give_back(view: View, release: str, peer: str, now: str) -> GivenBack:
         results = tuple(r for r in (incoming.result, *incoming.later) if r is not None)
         whole = item.manifest.maker == peer and bool(item.stored)
         approvals = incoming.approvals
-        records = (item.manifest_envelope, *incoming.prior, incoming.release)
+        chain = (*incoming.prior, incoming.release)
+        records = (item.manifest_with(chain[0], approvals), *chain)
         return _given(item, records, approvals, results, whole, None)
     if item is None or outgoing is None or outgoing.proposal.path[1] != peer:
         raise PeerError("no such release between us")
@@ -83,7 +84,8 @@ def give_back(view: View, release: str, peer: str, now: str) -> GivenBack:
         *(a for i in item.incoming if i.id in prior for a in i.approvals),
         *outgoing.approvals,
     )
-    records = (item.manifest_envelope, *outgoing.prior, outgoing.release)
+    chain = (*outgoing.prior, outgoing.release)
+    records = (item.manifest_with(chain[0], approvals), *chain)
     given = _given(item, records, approvals, outgoing.results, Receipt in theirs, outgoing)
     return replace(given, codes=codes)
 
@@ -194,10 +196,10 @@ def recover(view: View, event: Recover, now: str) -> Effects:
         label = item.label(view.engine.regime)
     except QuestionError as e:
         raise PeerError(f"the manifest's label is malformed: {e}") from e
+    # An item that was still in review here: what its officers signed comes back with it.
+    item = item.with_manifest_signatures(consignment.manifest_envelope.signatures)
     item = replace(
         item,
-        # An item that was still in review here: what its officers signed comes back with it.
-        manifest_signatures=item.manifest_signatures or consignment.manifest_envelope.signatures,
         certificates=item.certificates.with_others(consignment.certificates)
         .with_others(event.certificates)
         .with_others(Certificates.of([view.certificate])),

@@ -51,8 +51,9 @@ class Certificates:
 
     def for_envelopes(self, envelopes: Iterable[Envelope]) -> "Certificates":
         """Those that the signatures of `envelopes` need."""
-        needed = {s.keyid for e in envelopes for s in e.signatures}
-        return Certificates({k: d for k, d in self.by_keyid.items() if k in needed})
+        needed = dict.fromkeys(s.keyid for e in envelopes for s in e.signatures)
+        # In their order: the one in which we came to know them tells of other releases.
+        return Certificates({k: self.by_keyid[k] for k in needed if k in self.by_keyid})
 
     def for_signers(self, signers: "Iterable[Verified]") -> "Certificates":
         """Those that vouched for signatures that hold: what else was shown is not kept, since it
