@@ -23,6 +23,7 @@ from relto.errors import CallerError, PeerError, StoreBroken
 from relto.items import Item
 from relto.ports import SALT_BYTES, Reader, Transaction
 from relto.stores import SqliteStore
+from relto.stores.checking import inspect_store
 from relto.stores.sqlite import copy_database
 from relto.system import system_random
 
@@ -103,7 +104,7 @@ def make_backup(store: Path, to: Path, *, party: str, at: str) -> Backup:
             _run(copy, _leave_out_keys)
             copy.scrub()
             count = _copy_blobs(copy, store / "blobs", draft / "blobs")
-            entries, link, rows = _check(copy)
+            entries, link, rows = _check(copy, draft)
         finally:
             copy.close()
         for leftover in set(os.listdir(draft)) - set(COPIED):  # its lock
@@ -139,7 +140,7 @@ def restore(folder: Path, store: Path, *, party: str, at: str) -> Backup:
         try:
             if _copy_blobs(copy, folder / "blobs", draft / "blobs") != backup.blobs:
                 raise StoreBroken(f"'{folder}' has not the contents that it had: use another")
-            if _check(copy)[:2] != (backup.entries, backup.link):
+            if _check(copy, draft)[:2] != (backup.entries, backup.link):
                 raise StoreBroken(f"'{folder}' has another journal than it had: use another backup")
             entry = canonical.encode(
                 {"at": at, "event": "restore", "entries": backup.entries, "made": backup.at}
@@ -167,9 +168,11 @@ def _run(store: SqliteStore, job: Any) -> None:
         raise result
 
 
-def _check(store: SqliteStore) -> tuple[int, str, int]:
+def _check(store: SqliteStore, folder: Path) -> tuple[int, str, int]:
     """Number and link of the journal's head, and how many rows; all of it read and verified."""
-    rows = store.check()
+    inspected = inspect_store(folder)
+    if inspected.damage:
+        raise StoreBroken(f"the copy is not what was stored: {inspected.damage[0]}")
     with store.read() as reader:
         for item in _items(reader):
             manifest = item.manifest
@@ -182,7 +185,7 @@ def _check(store: SqliteStore) -> tuple[int, str, int]:
             if found != manifest.ciphertext_sha256:
                 raise StoreBroken(f"the ciphertext of {item.id} is damaged or missing")
         entries, link = reader.journal_head()
-    return entries, link.hex(), rows
+    return entries, link.hex(), inspected.rows
 
 
 def _items(reader: Reader) -> Iterator[Item]:

@@ -72,7 +72,6 @@ OUTBOX = (
     "SELECT number, peer, precedence, due_ms, lease_until_ms, attempts, error, subject, body,"
     " ready_ms, digest FROM outbox"
 )
-CHECK_ROWS = 200  # held in memory while every row is checked
 LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'"
 
 
@@ -186,35 +185,6 @@ class SqlReader:
         if found[0][1] != _digest(key, value):
             raise self._damaged(f"meta '{key}'")
         return value
-
-    def check(self) -> int:
-        """How many rows there are, once each has shown that it is what was written.
-
-        Raises:
-            StoreBroken: one is not, or the journal is no chain.
-        """
-        count, kind, key = 0, "", ""
-        while found := self._rows(
-            "SELECT kind, key, state, rank, body, digest FROM documents WHERE (kind, key) > (?, ?)"
-            " ORDER BY kind, key LIMIT ?",
-            (kind, key, CHECK_ROWS),
-        ):
-            for row in found:
-                self._document(row[0], row[1:])
-            kind, key = found[-1][:2]
-            count += len(found)
-        after = 0
-        while waiting := self.outbox_rows(None, after, CHECK_ROWS):
-            after = waiting[-1].number
-            count += len(waiting)
-        after = 0
-        while entries := self.journal(after, CHECK_ROWS):
-            after = entries[-1].number
-            count += len(entries)
-        for (name,) in self._rows("SELECT key FROM meta", ()):
-            self.meta(name)
-            count += 1
-        return count
 
     def _rows(self, sql: str, values: tuple[str | int | bytes, ...]) -> list[tuple[Any, ...]]:
         connection = self._live()

@@ -167,15 +167,6 @@ class SqliteStore:
                     with suppress(apsw.Error):  # nothing to lose, and the next BEGIN would fail
                         connection.execute("ROLLBACK")
 
-    def check(self) -> int:
-        """How many rows there are, once every one of them was verified. Raises StoreBroken."""
-        with self._fuse.guard():
-            if self._writer.pragma("quick_check", 1) != "ok":
-                raise self._fuse.blow("the database is damaged")
-        with self.read() as reader:
-            assert isinstance(reader, SqlReader)  # noqa: S101  # `read` gives no other
-            return reader.check()
-
     def scrub(self) -> None:
         with self._alone():
             self._restart_log()
