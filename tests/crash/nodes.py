@@ -106,7 +106,8 @@ class Victims(Nodes):
             if not self.is_up(party):
                 self.bury(party)
                 self.start(party)
-        until(lambda: self.owed() == 0, "nothing is owed any more", QUIET_S)
+        while owed := self.owed():  # as long as it gets less it is only much
+            until(lambda owed=owed: self.owed() < owed, f"less is owed than {owed}", QUIET_S)  # type: ignore[misc]
 
     def verdict(self) -> Findings:
         """Stop everyone, and let the checker read."""
