@@ -39,8 +39,9 @@ demo: $(STAMP)  ## three nodes on loopback play December 2014
 bench: $(STAMP)  ## measure everything (PART=name: one part; JSON=file: figures for programs)
 	@$(BIN)/python -m bench $(if $(PART),--part $(PART)) $(if $(JSON),--json $(JSON))
 
-soak: $(STAMP)  ## long campaigns, results for evidence/: CRASH=n kills (and every system call)
+soak: $(STAMP)  ## long campaigns, results for evidence/: CRASH=n kills (and every system call), TWO=n pairs of worlds for each party
 	$(if $(CRASH),PYTHONPATH=tests $(BIN)/python -m crash --kills $(CRASH))
+	$(if $(TWO),PYTHONPATH=tests $(BIN)/python -m soak_two_worlds $(TWO))
 
 docs: $(STAMP)  ## check that every documented command and link is true
 	$(BIN)/pytest -q tests/test_docs.py

@@ -486,6 +486,8 @@ class Probe(Act):
             path = f"/relto/v1/give-back/{item}/{release}"
             yield Request("POST", path, "", key, b"")
             yield Request("POST", path, "offset=0", key, b"")
+            for party in (*OFFICERS, OUTSIDER):
+                yield Request("POST", f"/relto/v1/seal-again/{item}/{party}", "", key, b"")
 
 
 @cache
