@@ -8,7 +8,7 @@ one, write the patch, name a check, and put both into `BUGS`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -107,7 +107,7 @@ def empty_reader_list_dropped() -> AbstractContextManager[None]:
 
 
 def pillars_forgotten() -> AbstractContextManager[None]:
-    return patched(timeline, "_with_pillars", lambda own, rests_on: frozenset(own))
+    return patched(timeline, "_with_pillars", lambda own, rests_on: own)
 
 
 def expired_consent_taken() -> AbstractContextManager[None]:
@@ -154,13 +154,13 @@ def hub_passes_on_anything() -> AbstractContextManager[None]:
     """Whose information a basis is about is not asked."""
     right = _Deciding._candidates
 
-    def wrong(self: _Deciding, source: Source) -> list[Candidate]:
+    def wrong(self: _Deciding, source: Source) -> Sequence[Candidate]:
         if source.originator in (self.q.holder, self.q.to):
             return right(self, source)
         found: list[Candidate] = []
         for party in self.engine.regime.parties - {self.q.holder, self.q.to}:
             found += right(self, replace(source, originator=party))
-        return sorted(dict.fromkeys(found), key=lambda c: c.order)
+        return sorted(set(found), key=lambda c: c.order)
 
     return patched(_Deciding, "_candidates", wrong)
 
@@ -187,18 +187,13 @@ def no_topic_is_covered() -> AbstractContextManager[None]:
 
 
 def protectors_out_of_force_ignored() -> AbstractContextManager[None]:
-    def wrap(right: Test) -> Test:
-        def wrong(self: _Deciding, source: Source, candidate: Candidate) -> str | None:
-            before, channel = self.in_force, candidate.channel
-            self.in_force = before | (set(channel.guards) - {channel.rule.agreement})
-            try:
-                return right(self, source, candidate)
-            finally:
-                self.in_force = before
+    right = Compiled._channel
 
-        return wrong
+    def wrong(self: Compiled, rule: Rule, path: tuple[str, ...], *, from_sender: bool) -> Channel:
+        channel = right(self, rule, path, from_sender=from_sender)
+        return replace(channel, turns=self.regime.timeline.together([rule.agreement]))
 
-    return testing(wrap)
+    return patched(Compiled, "_channel", wrong)
 
 
 def own_information_lifts_the_scope() -> AbstractContextManager[None]:

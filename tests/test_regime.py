@@ -841,7 +841,7 @@ def test_a_party_knows_its_agreements_whole_and_an_extract_of_what_carries_them(
         extract = known.agreements[name]
         assert extract.parties == regime.agreements[name].parties
         assert [type(clause.body) for clause in extract.clauses] == [Equate]
-    assert known.timeline.changes == regime.timeline.changes
+    assert known.timeline.turns == regime.timeline.turns
 
 
 def test_a_party_does_not_know_what_touches_none_of_its_agreements() -> None:

@@ -20,9 +20,10 @@ from relto.clauses import (
     leg_key,
     path_of,
 )
-from relto.labels import KIND_BITS
+from relto.labels import KIND_BITS, Basis
 from relto.marks import Mark
 from relto.regime import Regime
+from relto.timeline import Turns
 
 DUTIES = ("receipt_within_h", "return_or_destroy", "report_compromise_within_h")
 
@@ -63,6 +64,7 @@ class Channel:
     rule: Rule
     path: tuple[str, ...]
     guards: tuple[str, ...]  # the protecting agreement of each leg
+    turns: Turns  # when the clause's agreement and all guards are in force together
     tables: tuple[Mapping[str, Mark], ...]  # equal marks on each leg: mark -> mark to stamp
     hub: str | None  # a hub on the path that reads
     key: tuple[tuple[str, ...], tuple[str, ...], bool]  # what must be common to all sources (6)
@@ -70,36 +72,80 @@ class Channel:
 
 
 class Candidate:
-    """A channel with what it stands on: something to try for one source (4)."""
+    """A channel with what it stands on: something to try for one source (4).
 
-    __slots__ = ("automatic", "channel", "cites", "how", "order")
+    All that step (5) looks at is here, at hand: `stamps` has the mark on each leg for each mark as
+    held, none where some leg's table has no row; `marks` and `by_item` are set where the clause
+    itself permits, not a consent, nor that it is the recipient's own information.
+    """
+
+    __slots__ = (
+        *("automatic", "by_item", "channel", "cites", "how", "hub", "kinds", "marks"),
+        *("order", "stamps", "subjects", "topics", "turns"),
+    )
 
     def __init__(self, channel: Channel, how: How) -> None:
         rule = channel.rule
+        by_clause = how is How.CLAUSE
         self.channel = channel
         self.how = how
         self.cites = _PREFIX[how] + rule.cites
         self.order = (how, rule.agreement, rule.article)
         self.automatic = rule.automatic and how is not How.CONSENT  # a consent is reviewed
+        self.turns = channel.turns
+        self.kinds = rule.kinds
+        self.topics = rule.topics
+        self.subjects = rule.subjects
+        self.marks = rule.marks if by_clause else None
+        self.by_item = by_clause and rule.consent_by_item
+        self.hub = channel.hub
+        self.stamps = {mark: s for mark in channel.tables[0] if (s := _map(mark, channel))}
+
+
+def _map(mark: str, channel: Channel) -> tuple[str, ...] | None:
+    """The mark on each leg, mapped leg by leg by its own table; None where a row is missing."""
+    marks = []
+    for table in channel.tables:
+        stamp = table.get(mark)
+        if stamp is None:
+            return None
+        mark = stamp.name
+        marks.append(mark)
+    return tuple(marks)
 
 
 class Between:
     """All that can be tried from one holder to one recipient, in order of agreement and article."""
 
-    __slots__ = ("as_own", "by_consent", "by_onward", "first_hand", "passed_through")
-
-    def __init__(self, sharing: list[Channel], passing: list[Channel]) -> None:
+    def __init__(
+        self, sharing: list[Channel], passing: list[Channel], parties: Mapping[str, frozenset[str]]
+    ) -> None:
         self.first_hand = [Candidate(c, How.CLAUSE) for c in sharing if c.from_sender]
         self.by_consent = [Candidate(c, How.CONSENT) for c in sharing]
         self.as_own = [Candidate(c, How.OWN_INFORMATION) for c in sharing]
-        self.passed_through = {
-            (c.rule.agreement, c.rule.article): Candidate(c, How.CLAUSE)
+        self._parties = parties  # of each agreement
+        self._through = {  # by citation, with the originators whose items may pass
+            (c.rule.agreement, c.rule.article): (Candidate(c, How.CLAUSE), c.rule.body.senders)
             for c in sharing
             if isinstance(c.rule.body, Share) and c.rule.body.via == c.path[0]
         }
-        self.by_onward: dict[str, list[Candidate]] = {}
+        self._onward: dict[str, list[Candidate]] = {}  # by agreement
         for c in passing:
-            self.by_onward.setdefault(c.rule.agreement, []).append(Candidate(c, How.CLAUSE))
+            self._onward.setdefault(c.rule.agreement, []).append(Candidate(c, How.CLAUSE))
+
+    def after(self, receipt: Basis, originator: str) -> list[Candidate]:
+        """What the holder may pass the originator's on by, after that receipt (4 b)."""
+        if receipt.how != "clause":
+            return []
+        found: list[Candidate] = []
+        through = self._through.get((receipt.agreement, receipt.article))
+        if through is not None and originator in through[1]:
+            found.append(through[0])
+        onward = self._onward.get(receipt.agreement)
+        if onward is not None and originator in self._parties[receipt.agreement]:
+            found += onward
+            found.sort(key=lambda c: c.order)
+        return found
 
 
 class Compiled:
@@ -114,6 +160,7 @@ class Compiled:
         self._sharing: dict[str, list[Rule]] = {}  # by a party in `from`, or the hub
         self._passing: dict[str, list[Rule]] = {}  # by a party in `by`
         self._between: dict[tuple[str, str], Between] = {}
+        self._parties = {a.id: a.parties for a in regime.agreements.values()}
         for agreement in sorted(regime.agreements.values(), key=lambda a: a.id):
             for clause in sorted(agreement.clauses, key=lambda c: c.article):
                 self._compile(agreement, clause)
@@ -170,7 +217,14 @@ class Compiled:
         reads = isinstance(rule.body, Share) and rule.body.via_reads
         hub = path[1] if len(path) == 3 and reads else None
         return Channel(
-            rule, path, guards, tables, hub, (path, guards, hub is not None), from_sender
+            rule,
+            path,
+            guards,
+            self.regime.timeline.together([rule.agreement, *guards]),
+            tables,
+            hub,
+            (path, guards, hub is not None),
+            from_sender,
         )
 
     def between(self, holder: str, to: str) -> Between:
@@ -197,7 +251,7 @@ class Compiled:
             for rule in self._passing.get(holder, ())
             if to in rule.body.to
         ]
-        return Between(sharing, passing)
+        return Between(sharing, passing, self._parties)
 
     def duties_under(self, agreements: frozenset[str]) -> list[tuple[str, int | bool, str]]:
         """(duty, value, citation): the strictest of equal duties in their protect clauses."""
@@ -220,6 +274,6 @@ class Compiled:
             for value, agreement, article in [strictest[duty]]
         ]
 
-    def in_force_at(self, at: str) -> frozenset[str]:
-        """Ids of agreements in force at an instant, with all that they rest on."""
-        return self.regime.timeline.in_force_at(at)
+    def in_force(self, agreement: str, at: str) -> bool:
+        """Whether an agreement is in force at an instant, with all that it rests on."""
+        return self.regime.timeline.in_force(agreement, at)

@@ -142,7 +142,7 @@ class Counter:
             "exercise": node.trust.exercise,
             "clock": node.clock.instant(),
             "regime": node.engine.regime.digest,
-            "in_force": sorted(node.engine.in_force_at(node.clock.instant())),
+            "in_force": sorted(node.engine.regime.timeline.in_force_at(node.clock.instant())),
             "items": counts,
             "reviews": reviews,
             "holds": holds,

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from relto.channels import Candidate, Channel, Compiled, How
-from relto.clauses import Share
+from relto.channels import Candidate, Compiled, How
 from relto.labels import KIND_BITS, SELF, Source
 from relto.questions import Question
 from relto.readers import ANY_GRANT, EXPIRED, Readers, Standing
 from relto.regime import Regime
+from relto.timeline import stands_at
 
 __all__ = [
     "CODES",
@@ -147,12 +147,22 @@ class Engine(Compiled):
 class _Deciding:
     """One decision being taken: what steps (2) to (7) share."""
 
+    __slots__ = ("_blind", "_readers", "engine", "label", "mark_as_held", "marks", "q")
+
     def __init__(self, engine: Engine, question: Question) -> None:
         self.engine = engine
         self.q = question
         self.label = question.label
-        self.readers = Readers(question, engine.ranks)
+        self.marks: dict[str, str] = {}  # of sources whose mark is no longer that of the label
+        self._readers: Readers | None = None
         self._blind: bool | None = None
+
+    @property
+    def readers(self) -> Readers:
+        """What the records say; only made where the label alone does not settle it."""
+        if self._readers is None:
+            self._readers = Readers(self.q, self.engine.ranks)
+        return self._readers
 
     # the steps
 
@@ -160,50 +170,53 @@ class _Deciding:
         self, path: tuple[str, ...] | None = None, stated: Mapping[str, str] | None = None
     ) -> Allow | Deny:
         q, label = self.q, self.label
+        holder, to = q.holder, q.to
         # (2) before anything else
-        if q.to in (q.holder, label.maker):
+        if to == holder or to == label.maker:  # noqa: PLR1714  # in a tuple is slower
             return Deny((Reason("already-holds"),))
-        self.item_mark = label.mark
-        self.marks = {s.item: s.mark for s in label.sources}
+        held_as = q.holding.held_as
+        self.mark_as_held = label.mark if held_as is None else held_as
         if q.status:
             if self.readers.is_recalled():
                 return Deny((Reason("recalled"),))
             if self._apply_status():
                 return Deny((Reason("mark-stale"),))
         # (3) effective readers
-        excluded = self._not_readers()
-        if excluded:
-            return Deny(tuple(excluded))
+        listed = label.listed
+        if q.consents or to not in listed or holder not in listed:
+            excluded = self._not_readers()
+            if excluded:
+                return Deny(tuple(excluded))
         # (4) and (5) candidates of each source
-        self.in_force = self.engine.in_force_at(q.at)
-        held_as = q.holding.held_as
-        self.mark_as_held = self.item_mark if held_as is None else held_as
-        self.stamped: dict[Channel, tuple[str, ...] | None] = {}
         passing: list[list[Candidate]] = []
         reasons: list[Reason] = []
         for source in label.sources:
-            candidates = self._candidates(source)
-            if not candidates:
-                reasons.append(Reason(self._no_candidate(source), None, source.item))
-                passing.append([])
-                continue
-            passed = []
-            failed = []
-            for candidate in candidates:
+            passed: list[Candidate] = []
+            failed: list[tuple[str, Candidate]] = []
+            for candidate in self._candidates(source):
                 code = self._test(source, candidate)
-                if code is not None:
-                    failed.append(Reason(code, candidate.cites, source.item))
-                elif _is_stated(candidate, source, path, stated):
+                if code is None and stated is not None:
+                    code = _not_stated(candidate, source, path, stated)
+                if code is None:
                     passed.append(candidate)
                 else:
-                    failed.append(Reason("no-common-path"))
+                    failed.append((code, candidate))
             if not passed:
-                reasons += failed
+                reasons += self._reasons(source, failed)
             passing.append(passed)
         if reasons:
             return Deny(tuple(dict.fromkeys(reasons)))
         # (6) and (7)
         return self._choose(passing)
+
+    def _reasons(self, source: Source, failed: list[tuple[str, Candidate]]) -> list[Reason]:
+        """(7) Why nothing passed for this source."""
+        if not failed:
+            return [Reason(self._no_candidate(source), None, source.item)]
+        return [
+            Reason(code) if code == "no-common-path" else Reason(code, c.cites, source.item)
+            for code, c in failed
+        ]
 
     def _apply_status(self) -> bool:
         """Take the marks that count; True if one of them is not stamped yet (mark-stale)."""
@@ -215,7 +228,8 @@ class _Deciding:
             ):
                 return True
             assert own.mark is not None  # noqa: S101  # mark_status takes no other
-            self.item_mark = own.mark
+            if q.holding.held_as is None:
+                self.mark_as_held = own.mark
             self.marks[SELF if label.derived else label.id] = own.mark
         if label.derived:
             for source in label.sources:
@@ -231,8 +245,6 @@ class _Deciding:
 
     def _not_readers(self) -> list[Reason]:
         q, label = self.q, self.label
-        if self.readers.lists(q.to) and self.readers.lists(q.holder):
-            return []
         parties = [q.to]
         if not self.holds_blind:
             parties.append(q.holder)
@@ -253,21 +265,21 @@ class _Deciding:
     def holds_blind(self) -> bool:
         """Every receipt was as the hub of a clause with `via_reads = false`, and there is one."""
         if self._blind is None:
-            holder, basis = self.q.holder, self.q.holding.basis
-            hubs = self.engine.blind_hubs
-            self._blind = (
-                bool(hubs)
-                and holder != self.label.maker
-                and any(basis.values())
-                and all(
-                    hubs.get((b.agreement, b.article)) == holder
-                    for receipts in basis.values()
-                    for b in receipts
-                )
-            )
+            self._blind = self._find_blind()
         return self._blind
 
-    def _candidates(self, source: Source) -> list[Candidate]:
+    def _find_blind(self) -> bool:
+        holder, hubs = self.q.holder, self.engine.blind_hubs
+        blind = False
+        if hubs and holder != self.label.maker:
+            for receipts in self.q.holding.basis.values():
+                for receipt in receipts:
+                    if hubs.get((receipt.agreement, receipt.article)) != holder:
+                        return False
+                    blind = True
+        return blind
+
+    def _candidates(self, source: Source) -> Sequence[Candidate]:
         """(4) What this source may travel by, in order of clauses, then consent, then own."""
         q = self.q
         between = self.engine.between(q.holder, q.to)
@@ -277,23 +289,15 @@ class _Deciding:
         if q.to == originator:  # c.
             return between.as_own
         # b.
-        found: list[Candidate] = []
-        for basis in q.holding.basis.get(source.item, ()):
-            if basis.how != "clause":
-                continue
-            through = between.passed_through.get((basis.agreement, basis.article))
-            if (
-                through is not None
-                and isinstance(body := through.channel.rule.body, Share)
-                and originator in body.senders
-            ):
-                found.append(through)
-            if originator in self.engine.regime.agreements[basis.agreement].parties:
-                found += between.by_onward.get(basis.agreement, ())
-        if len(found) > 1:
-            found = sorted(dict.fromkeys(found), key=lambda c: c.order)
-        if self.readers.standing(source, q.to) in ANY_GRANT:
-            found += between.by_consent
+        receipts = q.holding.basis.get(source.item, ())
+        found: Sequence[Candidate]
+        if len(receipts) == 1:
+            found = between.after(receipts[0], originator)
+        else:
+            every = {c: None for receipt in receipts for c in between.after(receipt, originator)}
+            found = sorted(every, key=lambda c: c.order)
+        if q.consents and self.readers.standing(source, q.to) in ANY_GRANT:
+            return [*found, *between.by_consent]
         return found
 
     def _no_candidate(self, source: Source) -> str:
@@ -304,38 +308,32 @@ class _Deciding:
 
     def _test(self, source: Source, candidate: Candidate) -> str | None:
         """(5) The first test that the candidate fails, in their fixed order."""
-        channel = candidate.channel
-        rule = channel.rule
-        by_clause = candidate.how is How.CLAUSE
-        if rule.agreement not in self.in_force or not self.in_force.issuperset(channel.guards):
+        if not stands_at(candidate.turns, self.q.at):
             return "not-in-force"
-        if not rule.kinds & KIND_BITS[self.label.kind]:
+        if not candidate.kinds & KIND_BITS[self.label.kind]:
             return "outside-kind"
-        if rule.topics != -1 and (not source.topics or source.topics & ~rule.topics):
+        named = candidate.topics
+        if named != -1 and (not source.topics or source.topics & ~named):
             return "outside-topic"
-        if rule.subjects != -1 and (not source.subjects or source.subjects & ~rule.subjects):
+        named = candidate.subjects
+        if named != -1 and (not source.subjects or source.subjects & ~named):
             return "outside-subject"
-        if by_clause and rule.marks is not None and self.marks[source.item] not in rule.marks:
+        marks = candidate.marks
+        if marks is not None and self.marks.get(source.item, source.mark) not in marks:
             return "mark-not-covered"
-        if self._stamps(channel) is None:
+        if self.mark_as_held not in candidate.stamps:
             return "no-equivalent-mark"
-        if channel.hub is not None and not self.readers.reads(channel.hub):
+        if candidate.hub is not None and not self.readers.reads(candidate.hub):
             return "not-releasable"
         if candidate.how is How.CONSENT and self.readers.standing(source, self.q.to) in EXPIRED:
             return "consent-expired"
-        if by_clause and rule.consent_by_item:
+        if candidate.by_item:
             standing = self.readers.standing(source, self.q.to)
             if standing in EXPIRED:
                 return "consent-expired"
             if standing is Standing.NONE:
                 return "consent-required"
         return None
-
-    def _stamps(self, channel: Channel) -> tuple[str, ...] | None:
-        """The mark on each leg, mapped leg by leg by its own table; None where a row is missing."""
-        if channel not in self.stamped:
-            self.stamped[channel] = _map(self.mark_as_held, channel)
-        return self.stamped[channel]
 
     def _choose(self, passing: list[list[Candidate]]) -> Allow | Deny:
         """(6) The preferred combination of passing candidates on a common path."""
@@ -349,7 +347,7 @@ class _Deciding:
             if not all(options):
                 continue
             unreviewed = options
-            if self._senders(options[0][0].channel):  # somebody reads, and so would review
+            if self._senders(options[0][0]):  # somebody reads, and so would review
                 unreviewed = [[c for c in option if c.automatic] for option in options]
             reviewed = not all(unreviewed)
             if reviewed:
@@ -374,8 +372,7 @@ class _Deciding:
         Which senders need two officers is a set that grows with the agreements chosen, so it is
         enough to keep, for every such set, the least combination that reaches it.
         """
-        channel = options[0][0].channel
-        senders = self._senders(channel)
+        senders = self._senders(options[0][0])
         base = frozenset(p for p, guard, rank in senders if self._needs_two(guard, p, rank))
         states: dict[frozenset[str], tuple[tuple[Any, ...], tuple[Candidate, ...]]] = {
             base: ((), ())
@@ -399,12 +396,11 @@ class _Deciding:
         )
         return combination, len(senders) + most
 
-    def _senders(self, channel: Channel) -> list[tuple[str, str, int]]:
+    def _senders(self, passed: Candidate) -> list[tuple[str, str, int]]:
         """(party, agreement protecting its leg, rank of the mark in its hands) of who reviews."""
-        stamps = self._stamps(channel)
-        assert stamps is not None  # noqa: S101  # the candidate passed
+        channel = passed.channel
         ranks = self.engine.ranks
-        in_hands = (self.mark_as_held, *stamps)
+        in_hands = (self.mark_as_held, *passed.stamps[self.mark_as_held])
         senders = []
         for index, party in enumerate(channel.path[:-1]):
             blind = self.holds_blind if index == 0 else channel.hub is None
@@ -429,8 +425,7 @@ class _Deciding:
 
     def _make_allow(self, chosen: tuple[Candidate, ...]) -> Allow:
         channel = chosen[0].channel
-        stamps = self._stamps(channel)
-        assert stamps is not None  # noqa: S101  # the candidate passed
+        stamps = chosen[0].stamps[self.mark_as_held]
         path = channel.path
         legs = tuple(
             Leg(path[i], path[i + 1], stamps[i], guard) for i, guard in enumerate(channel.guards)
@@ -443,7 +438,7 @@ class _Deciding:
                     party,
                     2 if any(self._needs_two(a, party, rank) for a in {*agreements, guard}) else 1,
                 )
-                for party, guard, rank in self._senders(channel)
+                for party, guard, rank in self._senders(chosen[0])
             )
         obligations = [
             Obligation(duty, value, leg.receiver, cites)
@@ -456,27 +451,16 @@ class _Deciding:
         return Allow(path, legs, tuple(c.cites for c in chosen), review, tuple(obligations))
 
 
-def _map(mark: str, channel: Channel) -> tuple[str, ...] | None:
-    marks = []
-    for table in channel.tables:
-        stamp = table.get(mark)
-        if stamp is None:
-            return None
-        mark = stamp.name
-        marks.append(mark)
-    return tuple(marks)
-
-
-def _is_stated(
+def _not_stated(
     candidate: Candidate,
     source: Source,
     path: tuple[str, ...] | None,
-    stated: Mapping[str, str] | None,
-) -> bool:
-    if path is None or stated is None:
-        return True
+    stated: Mapping[str, str],
+) -> str | None:
     wanted = stated.get(source.item)
-    return candidate.channel.path == path and wanted in (None, candidate.cites)
+    if candidate.channel.path == path and wanted in (None, candidate.cites):
+        return None
+    return "no-common-path"
 
 
 def _first_by_citation(options: list[list[Candidate]]) -> tuple[Candidate, ...]:

@@ -498,7 +498,7 @@ def _check_unknown(view: View, release: Release, label: Label, now: str) -> tupl
     guard = view.engine.regime.agreements.get(leg.protected_by)
     if release.to != view.party or guard is None or not {*release.path} <= guard.parties:
         return ("no-agreement",)
-    if guard.id not in view.engine.in_force_at(now):
+    if not view.engine.in_force(guard.id, now):
         return ("not-in-force",)
     ours = view.engine.regime.marks.get(leg.mark)
     if ours is None or ours.party != view.party:

@@ -149,7 +149,7 @@ class _Said:
             self.q.holder,
             self.q.to,
             label.kind,
-            self.engine.in_force_at(self.q.at),
+            tuple(self._idle(reason)) if "{idle}" in template else (),
         )
 
     def _filled(self, template: str, reason: Reason) -> str:
@@ -191,7 +191,6 @@ class _Said:
         clause = self.engine.regime.clause(reason.cites) if reason.cites else None
         if clause is None or not isinstance(clause.body, Share | Onward):
             return []
-        in_force = self.engine.in_force_at(self.q.at)
         agreements = self.engine.regime.agreements
         waiting = [_agreement(reason.cites), *clause.body.protected_by.values()]
         needed: set[str] = set()
@@ -200,7 +199,7 @@ class _Said:
             if name not in needed:
                 needed.add(name)
                 waiting += agreements[name].rests_on
-        return sorted(needed - in_force)
+        return sorted(name for name in needed if not self.engine.in_force(name, self.q.at))
 
 
 def _agreement(citation: str | None) -> str:

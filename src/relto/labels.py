@@ -5,7 +5,7 @@ value (DESIGN §3, §4 (1)). Strings such as `KOR:II` stay strings: they are nam
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 from relto.errors import QuestionError
@@ -86,6 +86,8 @@ class Label:
     """What is signed about an item. `maker` is its originator, or who made it from others'.
 
     `sources` has one entry for an item that is its own source; `derived` says which it is.
+    `listed` are the parties that the item's own list and that of every source name, its maker and
+    originators counted: who may read it, as long as no record changes that.
     """
 
     id: str
@@ -98,6 +100,14 @@ class Label:
     sources: tuple[Source, ...]
     derived: bool
     exercise: bool
+    listed: frozenset[str] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        listed = self.readers.union((self.maker,))
+        if self.derived:
+            for source in self.sources:
+                listed &= source.readers.union((source.originator,))
+        object.__setattr__(self, "listed", listed)
 
 
 @dataclass(frozen=True, slots=True)

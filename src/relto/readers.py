@@ -98,19 +98,10 @@ class Readers:
         )
         return self._excluded(party, label.maker, label.readers, standing)
 
-    def lists(self, party: str) -> bool:
-        """Whether the label alone, which no record changes, names `party` a reader throughout."""
-        label = self.label
-        return (
-            not self.q.consents
-            and all(
-                party in source.readers or party == source.originator for source in label.sources
-            )
-            and (not label.derived or party in label.readers or party == label.maker)
-        )
-
     def reads(self, party: str) -> bool:
         """Whether `party` is an effective reader of every source and of the item's own list."""
+        if party in self.label.listed and not self.q.consents:
+            return True
         return self.item_excludes(party) is None and all(
             self.source_excludes(source, party) is None for source in self.label.sources
         )

@@ -35,13 +35,12 @@ def suspicions(
 ) -> Iterator[Warning_]:
     """Warnings as (file, line, message), in order of files and lines."""
     tables = {a.id: equivalences(a) for a in agreements.values()}
-    ever_in_force = frozenset().union(*(ids for _, ids in timeline.changes))
     found: list[Warning_] = [
         *_contradictions(agreements, tables),
         *_missing_languages(schemes, agreements, documents),
     ]
     for agreement in agreements.values():
-        if agreement.id not in ever_in_force:
+        if not timeline.turns[agreement.id]:
             found.append(
                 (
                     agreement.file,

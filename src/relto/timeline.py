@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from relto.instants import instant
 from relto.tables import Document, Problems, Table, quoted
 
-__all__ = ["EVENTS", "Event", "Timeline", "decode_timeline"]
+__all__ = ["EVENTS", "Event", "Timeline", "Turns", "decode_timeline", "stands_at"]
 
 EVENTS_MAX = 10_000
 EVENTS = (
@@ -100,23 +100,36 @@ class _Life:
         return None
 
 
+Turns = tuple[str, ...]  # instants: comes into force, goes out of force, comes into force, …
+
+
 @dataclass(frozen=True)
 class Timeline:
-    """Which agreements are in force at any instant, pillars counted (`rests_on`)."""
+    """When each agreement is in force, pillars counted (`rests_on`).
+
+    `turns` has for each agreement the instants at which that changes, in order, the first being
+    when it comes into force; none for one that never does.
+    """
 
     events: tuple[Event, ...] = ()
-    _epochs: list[str] = field(default_factory=list, repr=False, compare=False)
-    _in_force: list[frozenset[str]] = field(default_factory=list, repr=False, compare=False)
+    turns: Mapping[str, Turns] = field(default_factory=dict, compare=False)
+
+    def in_force(self, agreement: str, at: str) -> bool:
+        """Whether the agreement is in force at the instant `at`, with all that it rests on."""
+        return stands_at(self.turns[agreement], at)
 
     def in_force_at(self, at: str) -> frozenset[str]:
-        """Ids of the agreements in force at the instant `at`, each with all it rests on."""
-        epoch = bisect_right(self._epochs, at)
-        return self._in_force[epoch - 1] if epoch else frozenset()
+        """Ids of all agreements in force at the instant `at`, each with all it rests on."""
+        return frozenset(a for a, turns in self.turns.items() if stands_at(turns, at))
 
-    @property
-    def changes(self) -> tuple[tuple[str, frozenset[str]], ...]:
-        """Every instant at which something may change, with what is in force from then on."""
-        return tuple(zip(self._epochs, self._in_force, strict=True))
+    def together(self, agreements: Iterable[str]) -> Turns:
+        """When all of `agreements` are in force at once."""
+        return _together([self.turns[a] for a in set(agreements)])
+
+
+def stands_at(turns: Turns, at: str) -> bool:
+    """Whether what turns at these instants stands at `at`: it does after an odd number of them."""
+    return bisect_right(turns, at) % 2 == 1
 
 
 def make_timeline(
@@ -137,28 +150,44 @@ def make_timeline(
             faults.append((index, fault))
     for life in lives.values():
         life.expire(None)
-    by_instant: dict[str, dict[str, bool]] = {}
-    for agreement, life in lives.items():
-        for at, state in sorted(life.changes, key=lambda change: change[0]):
-            by_instant.setdefault(instant(at), {})[agreement] = state
-    epochs: list[str] = []
-    in_force: list[frozenset[str]] = []
-    own: set[str] = set()
-    for at_text in sorted(by_instant):
-        for agreement, state in by_instant[at_text].items():
-            (own.add if state else own.discard)(agreement)
-        epochs.append(at_text)
-        in_force.append(_with_pillars(own, rests_on))
-    return Timeline(tuple(e for _, e in ordered), epochs, in_force), faults
+    turns = _with_pillars({a: _turns(life.changes) for a, life in lives.items()}, rests_on)
+    return Timeline(tuple(e for _, e in ordered), turns), faults
 
 
-def _with_pillars(own: set[str], rests_on: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
-    standing = set(own)
-    while True:
-        fallen = {a for a in standing if not standing.issuperset(rests_on[a])}
-        if not fallen:
-            return frozenset(standing)
-        standing -= fallen
+def _turns(changes: Iterable[tuple[datetime, bool]]) -> Turns:
+    """Of changes within one instant the last counts."""
+    by_instant = {instant(at): state for at, state in sorted(changes, key=lambda change: change[0])}
+    turns: list[str] = []
+    for at, state in by_instant.items():
+        if state != bool(len(turns) % 2):
+            turns.append(at)
+    return tuple(turns)
+
+
+def _together(all_turns: list[Turns]) -> Turns:
+    if len(all_turns) == 1:
+        return all_turns[0]
+    turns: list[str] = []
+    for at in sorted({at for each in all_turns for at in each}):
+        if all(stands_at(each, at) for each in all_turns) != bool(len(turns) % 2):
+            turns.append(at)
+    return tuple(turns)
+
+
+def _with_pillars(
+    own: Mapping[str, Turns], rests_on: Mapping[str, tuple[str, ...]]
+) -> dict[str, Turns]:
+    """An agreement stands while it and all that it rests on, at whatever depth, do."""
+    found = {}
+    for agreement in own:
+        needed = {agreement}
+        waiting = [agreement]
+        while waiting:
+            pillars = set(rests_on[waiting.pop()]) - needed
+            needed |= pillars
+            waiting += pillars
+        found[agreement] = _together([own[a] for a in needed])
+    return found
 
 
 def decode_timeline(
