@@ -15,6 +15,7 @@ from typing import Any
 
 # name of the part (and its key in the JSON) -> module
 PARTS = {
+    "decisions": "bench.decisions",
     "decide": "bench.decide",
     "flash": "bench.flash",
     "throughput": "bench.throughput",

@@ -172,7 +172,7 @@ class _Deciding:
         q, label = self.q, self.label
         holder, to = q.holder, q.to
         # (2) before anything else
-        if to == holder or to == label.maker:  # noqa: PLR1714  # in a tuple is slower
+        if to == holder or to == label.maker:
             return Deny((Reason("already-holds"),))
         held_as = q.holding.held_as
         self.mark_as_held = label.mark if held_as is None else held_as
