@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.relto-setup
 TEST_JOBS ?= 2
 
-.PHONY: help setup check fix test demo bench soak docs lock clean
+.PHONY: help setup check fix test sim demo bench soak docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -33,14 +33,18 @@ fix: $(STAMP)  ## format and repair what ruff can repair
 test: $(STAMP)  ## run every test
 	$(BIN)/pytest -n $(TEST_JOBS)
 
+sim: $(STAMP)  ## one simulated schedule, byte for byte: its story and its trace hash (SEED=n)
+	@PYTHONPATH=tests $(BIN)/python -m sim $(or $(SEED),0)
+
 demo: $(STAMP)  ## three nodes on loopback play December 2014
 	$(BIN)/python -m relto.apps.demo
 
 bench: $(STAMP)  ## measure everything (PART=name: one part; JSON=file: figures for programs)
 	@$(BIN)/python -m bench $(if $(PART),--part $(PART)) $(if $(JSON),--json $(JSON))
 
-soak: $(STAMP)  ## long campaigns, results for evidence/: CRASH=n kills (and every system call), TWO=n pairs of worlds for each party
+soak: $(STAMP)  ## long campaigns, results for evidence/: CRASH=n kills (and every system call), SIM=n schedules (FIRST=n: from this seed), TWO=n pairs of worlds for each party
 	$(if $(CRASH),PYTHONPATH=tests $(BIN)/python -m crash --kills $(CRASH))
+	$(if $(SIM),PYTHONPATH=tests $(BIN)/python -m sim $(or $(FIRST),10000) $(SIM))
 	$(if $(TWO),PYTHONPATH=tests $(BIN)/python -m soak_two_worlds $(TWO))
 
 docs: $(STAMP)  ## check that every documented command and link is true

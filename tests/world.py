@@ -234,7 +234,7 @@ class SteppedWriter(Writer):
         super().__init__(store, on_broken=place.broke)
         self._place = place
 
-    def _run(self) -> None:
+    def _started(self) -> None:
         """There is no thread: `_ask` sees to it that a commit comes."""
 
     def _ask(self, jobs: Sequence[Job], precedence: int, *, is_one: bool) -> "Future[Any]":

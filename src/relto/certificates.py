@@ -215,7 +215,7 @@ def verify_leaf(leaf: bytes, *, ca: bytes, party: str, role: str, at: datetime) 
     verify_ca(ca, party=party, at=at)
     certificate = _vouched(leaf, ca, party, role)
     # (8) It is valid at that time.
-    _check_time(certificate, at, f"certificate {_quoted(_common_name(certificate))}")
+    _check_time(certificate, at, "certificate")
     return certificate
 
 
@@ -264,7 +264,7 @@ def verify_ca(ca: bytes, *, party: str, at: datetime) -> x509.Certificate:
     if at.utcoffset() is None:
         raise CallerError(f'instant "{at}": has no time zone')
     certificate = _sound_ca(ca, party)
-    _check_time(certificate, at, f"CA {_quoted(_common_name(certificate))}")
+    _check_time(certificate, at, "CA")
     return certificate
 
 
@@ -487,10 +487,12 @@ def _check_key(certificate: x509.Certificate, role: str, what: str) -> None:
 
 def _check_time(certificate: x509.Certificate, at: datetime, what: str) -> None:
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if start <= at <= end:
+        return
+    what = f"{what} {_quoted(_common_name(certificate))}"
     if at < start:
         raise PeerError(f"{what}: not valid before {start:%Y-%m-%dT%H:%M:%SZ}")
-    if at > end:
-        raise PeerError(f"{what}: expired at {end:%Y-%m-%dT%H:%M:%SZ}")
+    raise PeerError(f"{what}: expired at {end:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def _extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:

@@ -46,6 +46,10 @@ def text(what: str, value: str) -> str:
     return value
 
 
+def _has_utf8(value: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def name(what: str, value: str) -> str:
     """A string that names something, so it is not empty."""
     if not value:

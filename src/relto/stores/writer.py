@@ -113,8 +113,13 @@ class Writer:
         self._jobs_waiting = 0
         self._number = 0
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="relto-writer", daemon=True)
-        self._thread.start()
+        self._thread = self._started()
+
+    def _started(self) -> threading.Thread | None:
+        """The thread that commits; None where something else runs what waits."""
+        thread = threading.Thread(target=self._run, name="relto-writer", daemon=True)
+        thread.start()
+        return thread
 
     def submit(self, job: Job, precedence: int = 1) -> "Future[Any]":
         return self._ask([job], precedence, is_one=True)
@@ -128,7 +133,8 @@ class Writer:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     @property
     def jobs_waiting(self) -> int:

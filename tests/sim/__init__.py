@@ -1,0 +1,1 @@
+"""The simulator: production nodes in one thread, from a seed."""

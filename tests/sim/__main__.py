@@ -1,0 +1,54 @@
+"""`make sim SEED=n`: one schedule, its story and its trace hash. `make soak SIM=n`: many."""
+
+import sys
+import traceback
+from statistics import median
+
+from sim.bugs import BUGS, SCHEDULES_MAX, schedules_to_find
+from sim.campaign import run_campaign
+from sim.crypto import CHEAP, remembered
+from sim.play import Play
+
+
+def _story(seed: int) -> int:
+    played = Play(seed, CHEAP)
+    status = 0
+    try:
+        with remembered():
+            played.run()
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    print("\n".join(played.coalition.trace))
+    print(f"trace {played.coalition.trace_hash}")
+    return status
+
+
+def _many(first: int, count: int) -> int:
+    campaign = run_campaign(range(first, first + count))
+    print(
+        f"schedules {first} to {first + count - 1}: no rule broken, "
+        f"{campaign.own_cpu_s / campaign.schedules * 1000:.1f} ms of CPU each, as on a free machine"
+    )
+    for kind, number in sorted(campaign.counts.items()):
+        print(f"{number:9}  {kind}")
+    print("never: " + (", ".join(campaign.never) or "nothing of what must be seen"))
+    return 1 if campaign.never else 0
+
+
+def _bugs() -> int:
+    counts = {name: schedules_to_find(name) for name in BUGS}
+    for name, count in sorted(counts.items(), key=lambda each: each[1]):
+        print(f"{count:9}  {name}", flush=True)
+    found = [count for count in counts.values() if count <= SCHEDULES_MAX]
+    print(f"{len(found)} of {len(counts)} found, median {median(found):.0f} schedules")
+    return 0 if len(found) == len(counts) else 1
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    if words == ["bugs"]:
+        sys.exit(_bugs())
+    if len(words) == 1:
+        sys.exit(_story(int(words[0])))
+    sys.exit(_many(int(words[0]), int(words[1])))

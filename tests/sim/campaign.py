@@ -1,0 +1,109 @@
+"""Many schedules, and what they must have seen."""
+
+import gc
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sim.crypto import CHEAP, Crypto
+from sim.play import Play, play
+
+__all__ = ["SOMETIMES", "Campaign", "Found", "run_campaign"]
+
+COLLECT_EVERY = 50
+
+SOMETIMES = (
+    # faults of links
+    "request lost", "answer lost", "doubled", "reordered", "delayed beyond the lease", "cut",
+    "flapping", "hub cut off",
+    # of processes
+    "killed at any time", "killed before commit", "killed before send", "killed before receive",
+    "killed before answer", "killed after an effect", "paused", "restarted",
+    # of disks
+    "commit: disk full", "commit: failed", "commit: persisted", "disk fills up", "blob sync: full",
+    "blob sync: failed",
+    # of clocks, calendars, regimes, people
+    "clock off ahead", "clock off behind", "clock years ahead", "clock years behind",
+    "a week passes", "hold",
+    # what was decided
+    "decide: not-in-force", "decide: not-releasable", "decide: outside-topic",
+    "decide: outside-kind", "decide: mark-not-covered", "decide: already-holds",
+    "decide: third-party-rule", "blocked: not-in-force", "blocked: on-hold",
+    "refuse: not-in-force", "refuse: agreement-differs", "refuse: refused-by-officer",
+    "refuse: marks-differ", "refuse: approval-missing", "refused: refused-by-officer",
+    # how it went on
+    "answered 400", "answered 409", "answered 503", "event result-rejected",
+)  # fmt: skip
+"""What must have struck at least once in a campaign of a thousand schedules, or it is void."""
+
+
+class Found(AssertionError):
+    """A schedule broke a rule."""
+
+    def __init__(self, seed: int, error: BaseException) -> None:
+        super().__init__(
+            f"schedule {seed}: {type(error).__name__}: {error}; replay: make sim SEED={seed}"
+        )
+        self.seed = seed
+        self.error = error
+
+
+@dataclass
+class Campaign:
+    """What a campaign saw.
+
+    Time on the wall says little on a busy machine, and CPU time is stretched there too, by caches
+    that are shared: so the same small piece of work is timed now and then, and `busy` is how much
+    longer it took on average than at its fastest.
+    """
+
+    schedules: int = 0
+    cpu_s: float = 0.0
+    paces_s: list[float] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def busy(self) -> float:
+        return sum(self.paces_s) / len(self.paces_s) / min(self.paces_s)
+
+    @property
+    def own_cpu_s(self) -> float:
+        """What it would have taken on a machine of its own."""
+        return self.cpu_s / self.busy
+
+    @property
+    def never(self) -> list[str]:
+        return [kind for kind in SOMETIMES if not self.counts[kind]]
+
+
+def run_campaign(seeds: range, crypto: Crypto = CHEAP) -> Campaign:
+    """Play the schedules of these seeds. Raises Found at the first that breaks a rule."""
+    campaign = Campaign()
+    began_s = time.process_time()
+    gc.collect()
+    gc.disable()  # a run leaves one heap of cycles: it is cheaper to look now and then
+    try:
+        for number, seed in enumerate(seeds):
+            played: Play | None = None
+            try:
+                played = play(seed, crypto)
+            except Exception as e:
+                raise Found(seed, e) from e
+            campaign.counts.update(played.coalition.counts)
+            campaign.schedules += 1
+            if number % COLLECT_EVERY == 0:
+                gc.collect()
+                campaign.paces_s.append(_pace_s())
+    finally:
+        gc.enable()
+    campaign.cpu_s = time.process_time() - began_s
+    return campaign
+
+
+def _pace_s() -> float:
+    began_s = time.process_time()
+    texts = {str(number): [number, str(number)] for number in range(200)}
+    for _ in range(20):
+        json.loads(json.dumps(texts))
+    return time.process_time() - began_s
