@@ -119,9 +119,12 @@ def test_a_hub_that_lost_all_decides_nothing_anew_whoever_it_asks_first(first: s
     async def run(world: World) -> None:
         before = world["USA"].store.state
         item = await delivered(world)
+        more = [await delivered(world, "JPN", "KOR") for _ in range(2)]
         recovery = await put_back(world, "USA", before)
         await ask(world, recovery, first, "JPN" if first == "KOR" else "KOR")
-        assert [o.state for o in world["USA"].item(item).outgoing] == ["delivered"]
+        for each in (item, *more):
+            assert [o.state for o in world["USA"].item(each).outgoing] == ["delivered"]
+        assert len(world["USA"].journal("behind")) == 1
         assert (await world.asked("USA", "GET", "/reviews"))["reviews"] == []
         await world.settle()
         for party in ("KOR", "JPN"):

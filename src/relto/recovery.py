@@ -25,7 +25,7 @@ from relto.events import Effects, Recover
 from relto.hop import INLINE_BYTES_MAX, Hop, key_id_of, open_hop, open_key
 from relto.links import LinkError
 from relto.node import Node
-from relto.ports import Answer, Transaction
+from relto.ports import Answer, Row, Transaction
 from relto.records import Receipt
 from relto.recovering import is_known, verify_given_back
 from relto.returning import NO_EPOCH, ROUTINE
@@ -40,6 +40,7 @@ ASK_TIMEOUT_S = 30.0
 RETRY_S_FIRST = 0.1
 RETRY_S_MAX = 2.0
 ASK_AGAIN_S = 60.0
+AT_ONCE = 4  # releases that are asked for
 BUSY_S = 0.25  # between two tries at a peer that says "later"
 BUSY_MAX = 40
 GRACE_S = 5.0  # after a start, in which peers that were not asked yet are told to come back
@@ -199,18 +200,26 @@ class Recovery:
         while True:
             with self.node.store.read() as reader:
                 rows = reader.listing("missing", state=peer, after=after, limit=PAGE_ROWS)
-            for row in rows:
-                release = row.key.partition(":")[2]
-                if release in self._twins:
-                    continue
-                try:
-                    await self._take(courier, row.body.decode(), release)
-                except (PeerError, CallerError) as e:
-                    fields = {"peer": peer, "release": release, "why": str(e)}
-                    log.warning("not-given-back", extra=fields)
+            for start in range(0, len(rows), AT_ONCE):
+                group = rows[start : start + AT_ONCE]
+                takes = [self._take_or_tell(courier, row) for row in group]
+                for done in await asyncio.gather(*takes, return_exceptions=True):
+                    if done is not None:  # the link, or worse: not only of this one
+                        raise done
             if len(rows) < PAGE_ROWS:
                 return
             after = rows[-1].cursor
+
+    async def _take_or_tell(self, courier: Courier, row: Row) -> None:
+        """Take one release back; what is not shown is in the log, and stays on the list."""
+        release = row.key.partition(":")[2]
+        if release in self._twins:
+            return
+        try:
+            await self._take(courier, row.body.decode(), release)
+        except (PeerError, CallerError) as e:
+            fields = {"peer": courier.peer, "release": release, "why": str(e)}
+            log.warning("not-given-back", extra=fields)
 
     async def _take(self, courier: Courier, item_id: str, release: str) -> None:
         node, peer = self.node, courier.peer
@@ -259,7 +268,7 @@ class Recovery:
             tx.delete("missing", f"{peer}:{release}")
             if ours:
                 node.raise_seq(tx, consignment.release.seq)
-            if node.behind in ("", "new"):
+            if (tx.meta("behind") or b"new") == b"new":  # the first to find out
                 tx.set_meta("behind", why.encode())
                 entry = {"event": "behind", "why": why, "peer": peer, "release": release}
                 node.journal(tx, entry, node.clock.instant())
