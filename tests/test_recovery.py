@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -18,7 +19,7 @@ from relto.shared import PAGE_ROWS, page
 from relto.stores.memory import State
 from relto.trust import Certificates
 from steps import record_by
-from world import OFFICERS, Place, Refusal, World, WorldLink, in_world, keys_of
+from world import OFFICERS, Place, Refusal, World, WorldLink, in_world, keys_of, person
 
 Lie = Callable[[str, Response], Response]
 SHARED, GIVE_BACK = "/relto/v1/shared", "/relto/v1/give-back/"
@@ -155,6 +156,26 @@ def test_what_passed_a_hub_that_does_not_read_is_readable_again_after_a_total_lo
         nothing_twice(world, item)
 
     run()
+
+
+@in_world()
+async def test_a_node_with_newly_certified_keys_has_back_what_the_old_ones_signed(
+    world: World,
+) -> None:
+    item = await delivered(world)
+    old = keys_of("KOR")
+    renewed = replace(
+        old,
+        node=person(old.ca, old.ca_key, "node"),
+        tls=person(old.ca, old.ca_key, "tls").certificate,
+        storage_key=bytes([7]) * 32,
+    )
+    with patch("world.keys_of", lambda party: renewed if party == "KOR" else keys_of(party)):
+        recovery = await put_back(world, "KOR", State())
+        await ask(world, recovery)
+        back = world["KOR"].item(item)
+        assert [o.state for o in back.outgoing] == ["delivered"]
+        assert world["KOR"].node.payload(back).body == b"what was seen"
 
 
 @in_world("carried")
