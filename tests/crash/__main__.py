@@ -1,4 +1,5 @@
-"""Long campaigns: `make soak CRASH=N` kills N times at random, then once at every durable call.
+"""Long campaigns: `make soak CRASH=N` kills N times at random, cuts the power N / 10 times, and
+strikes every durable call.
 
 Results are for evidence/: what ran, how often each thing struck, and what the checker found.
 """
@@ -8,18 +9,17 @@ import json
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from crash import syscalls
+from crash import power, syscalls
 from crash.checker import Findings
 from crash.nodes import kill_at_random, under_load, victims
 from e2e.nodes import PARTIES
 
 KILLS_A_RUN = 50
+CUTS_A_RUN = 10
 EFFECTS = ("signal=KILL", "error=EIO", "error=ENOSPC")
 FAILING = ("pwrite64", "fdatasync", "fsync", "ftruncate")  # calls of a disk, which may fail
 
@@ -29,16 +29,18 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=1, help="only every n-th call (1: all)")
-    parser.add_argument("--only", choices=["kills", "syscalls"])
+    parser.add_argument("--only", choices=["kills", "power", "syscalls"])
     args = parser.parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     result: dict[str, Any] = {"commit": commit, "seed": args.seed}
-    if args.only != "syscalls":
+    if args.only in (None, "kills"):
         result["kills"] = killed(args.kills, args.seed)
-    if args.only != "kills":
-        result["syscalls"] = struck(args.every) if not syscalls.why_not() else syscalls.why_not()
+    if args.only in (None, "power"):
+        result["power"] = power.why_not() or cut(args.kills // 10, args.seed)
+    if args.only in (None, "syscalls"):
+        result["syscalls"] = syscalls.why_not() or struck(args.every)
     print(json.dumps(result, indent=1))
     parts = [part for part in result.values() if isinstance(part, dict)]
     return 1 if any(part["findings"] for part in parts) else 0
@@ -66,22 +68,42 @@ def killed(kills: int, seed: int) -> dict[str, object]:
 
 
 def struck(every: int) -> dict[str, object]:
-    """Every durable call of every node in a small exchange, with each effect that it can meet."""
+    """Every durable call of every node in a small exchange, with each effect that it can meet.
+
+    The checker reads after all strikes at one kind of call of one node.
+    """
     seen, found, start = Counter[str](), 0, time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="relto-strace-") as folder:
-        for party in PARTIES:
-            for call, count in syscalls.counted(party, Path(folder)).items():
+    for party in PARTIES:
+        with victims() as nodes:
+            counts = syscalls.counted(nodes, party)
+        for call, count in counts.items():
+            effects = EFFECTS if call in FAILING else EFFECTS[:1]
+            with victims() as nodes:
                 for number in range(1, count + 1, every):
-                    for effect in EFFECTS:
-                        if effect != EFFECTS[0] and call not in FAILING:
-                            continue
+                    for effect in effects:
                         strike = syscalls.Strike(party, call, number, effect)
-                        outcome = syscalls.struck(strike, Path(folder))
-                        seen[f"{effect} {call} {'struck' if outcome.struck else 'missed'}"] += 1
-                        found += _tell(str(strike), outcome.findings)
-            print(f"{party} done, findings {found}", file=sys.stderr)
+                        outcome = syscalls.struck(nodes, strike)
+                        ended = "went on" if outcome.exit_code is None else outcome.exit_code
+                        seen[f"{effect} {call}: {ended if outcome.struck else 'missed'}"] += 1
+                found += _tell(f"{party} {call} 1 to {count}", nodes.verdict())
+            print(f"{party} {call} {count}, findings {found}", file=sys.stderr)
     return {
         "strikes": dict(seen), "findings": found, "seconds": round(time.monotonic() - start),
+    }  # fmt: skip
+
+
+def cut(cuts: int, seed: int) -> dict[str, object]:
+    """Power cuts under load, in runs of `CUTS_A_RUN`, each checked at its end."""
+    seen, found, items, start = Counter[str](), 0, 0, time.monotonic()
+    for run in range(-(-cuts // CUTS_A_RUN)):
+        findings, count = power.cut(None, min(CUTS_A_RUN, cuts - run * CUTS_A_RUN), seed + run)
+        seen.update(findings.seen)
+        items += count
+        found += _tell(f"run {run}", findings)
+        print(f"power cuts, run {run}, findings {found}", file=sys.stderr)
+    return {
+        "cuts": cuts, "acknowledged": items, "seen": dict(seen), "findings": found,
+        "seconds": round(time.monotonic() - start),
     }  # fmt: skip
 
 

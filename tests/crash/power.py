@@ -6,12 +6,20 @@ Needs root, loop devices and mkfs.ext4; `why_not` says what is missing.
 
 import fcntl
 import os
+import random
 import shutil
 import struct
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-__all__ = ["Disk", "why_not"]
+from crash.checker import Findings
+from crash.nodes import Victims, under_load, victims
+from e2e.nodes import PARTIES
+
+__all__ = ["Disk", "cut", "why_not"]
 
 SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32), linux/fs/ext4/ext4.h
 NO_LOG_FLUSH = 2
@@ -63,6 +71,46 @@ class Disk:
 
     def close(self) -> None:
         subprocess.run(["umount", str(self.folder)], capture_output=True, check=False)
+
+
+@contextmanager
+def on_disks(level: int | None) -> Iterator[tuple[Victims, dict[str, Disk]]]:
+    """Nodes whose stores lie on file systems of their own, with SQLite's `synchronous` if given."""
+    with victims() as nodes, ExitStack() as stack:
+        disks = {}
+        for party in PARTIES:
+            nodes.stop(party)
+            for left in sorted(nodes.store(party).rglob("*"), reverse=True):
+                left.rmdir() if left.is_dir() else left.unlink()
+            disks[party] = Disk(nodes.folder / f"{party}.img", nodes.store(party))
+            stack.callback(disks[party].close)
+            if level is not None:
+                nodes.module[party] = ["crash.weak", str(level)]
+        nodes.start_all()
+        try:
+            yield nodes, disks
+        finally:
+            for party in list(nodes.processes):
+                nodes.kill(party)
+
+
+def cut(level: int | None, cuts: int, seed: int) -> tuple[Findings, int]:
+    """The findings after power cuts of random nodes at random moments, and the count of items."""
+    chance = random.Random(seed)
+    with on_disks(level) as (nodes, disks):
+        with under_load(nodes):
+            for _ in range(cuts):
+                time.sleep(chance.uniform(0.5, 1.5))
+                party = chance.choice(sorted(PARTIES))
+                disks[party].cut_power()
+                nodes.kill(party)
+                disks[party].repair()
+                try:
+                    nodes.start(party)
+                except RuntimeError as e:  # it does not serve what it cannot read
+                    return Findings(lost=[f"the store of {party} is damaged: {e}"]), 0
+        nodes.settle()
+        return nodes.verdict(), len(nodes.acknowledged)
 
 
 def _run(*command: str) -> None:

@@ -9,20 +9,30 @@ import re
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from crash.checker import Findings
-from crash.nodes import Victims, victims
+from crash.nodes import Victims
 from e2e.nodes import until
 from relto.links import LinkError
 
-CALLS = ("pwrite64", "fdatasync", "fsync", "ftruncate", "unlink", "rename", "sendto", "write")
+CALLS = (
+    "pwrite64",
+    "fdatasync",
+    "fsync",
+    "ftruncate",
+    "unlink",
+    "unlinkat",
+    "rename",
+    "sendto",
+    "write",
+)
 """What makes something durable, or lets somebody else see it."""
 
 ITEMS = 2
-ENDING_S = 5.0
+ENDING_S = 30.0
 EXIT_STORE_BROKEN = 70
 
 
@@ -48,41 +58,44 @@ class Strike:
         return ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={self.call}", "-e", inject]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
-    """How a struck exchange ended."""
+    """How a node met its strike."""
 
-    findings: Findings
     struck: bool
     exit_code: int | None  # of the node, where it ended; negative for a signal
 
 
-def struck(strike: Strike, folder: Path | None = None) -> Outcome:
+def struck(nodes: Victims, strike: Strike) -> Outcome:
     """A small exchange through the hub with one strike; the node restarted, all settled."""
-    with victims(folder) as nodes:
-        party = strike.party
-        nodes.stop(party)
-        log = nodes.folder / "strace"
-        nodes.prefix[party] = strike.prefix(log)
-        code: int | None = None
-        try:
-            nodes.start(party)
-            for number in range(ITEMS):
-                nodes.submit("KOR", "FLASH", size=500 if number else 100_000)
-            until(lambda: not nodes.is_up(party) or nodes.owed() == 0, "it ends or is done", 30)
-        except LinkError:
-            with suppress(subprocess.TimeoutExpired):  # it has died, or is about to
-                nodes.processes[party].wait(ENDING_S)
-        except RuntimeError:
-            pass  # it did not start, or would not take it now
-        traced = log.read_text()
-        hit = "(INJECTED)" in traced or "+++ killed by SIGKILL" in traced
-        if nodes.processes.get(party) is not None and not nodes.is_up(party):
-            code = nodes.bury(party)
-        elif party in nodes.processes:
-            _end(nodes, party)
-        nodes.settle()
-        return Outcome(nodes.verdict(), hit, code)
+    party = strike.party
+    nodes.stop(party)
+    log = nodes.folder / "strace"
+    nodes.prefix[party] = strike.prefix(log)
+    code: int | None = None
+    try:
+        nodes.start(party)
+        exchange(nodes)
+        until(lambda: not nodes.is_up(party) or nodes.owed() == 0, "it ends or is done")
+    except LinkError:
+        with suppress(subprocess.TimeoutExpired):  # it has died, or is about to
+            nodes.processes[party].wait(ENDING_S)
+    except RuntimeError:
+        pass  # it did not start, or would not take it now
+    traced = log.read_text()
+    hit = "(INJECTED)" in traced or "+++ killed by SIGKILL" in traced
+    if nodes.processes.get(party) is not None and not nodes.is_up(party):
+        code = nodes.bury(party)
+    elif party in nodes.processes:
+        _end(nodes, party)
+    nodes.settle()
+    return Outcome(hit, code)
+
+
+def exchange(nodes: Victims) -> None:
+    """Two items from KOR to JPN: one whose content is a file, and one in a row."""
+    for number in range(ITEMS):
+        nodes.submit("KOR", "FLASH", size=500 if number else 100_000)
 
 
 def _end(nodes: Victims, party: str) -> None:
@@ -94,21 +107,18 @@ def _end(nodes: Victims, party: str) -> None:
     nodes.bury(party)
 
 
-def counted(party: str, folder: Path | None = None) -> dict[str, int]:
+def counted(nodes: Victims, party: str) -> dict[str, int]:
     """The most calls of each kind that one thread of a node makes in that exchange."""
-    with victims(folder) as nodes:
-        nodes.stop(party)
-        log = nodes.folder / "strace"
-        trace = ",".join(CALLS)
-        nodes.prefix[party] = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={trace}"]
-        nodes.start(party)
-        for number in range(ITEMS):
-            nodes.submit("KOR", "FLASH", size=500 if number else 100_000)
-        until(lambda: nodes.owed() == 0, "nothing is owed any more", 60)
-        _end(nodes, party)
-        calls: dict[tuple[str, str], int] = {}
-        for thread, call in re.findall(r"(?m)^(\d+) +(\w+)\(", log.read_text()):
-            calls[thread, call] = calls.get((thread, call), 0) + 1
+    nodes.stop(party)
+    log = nodes.folder / "strace"
+    trace = ",".join(CALLS)
+    nodes.prefix[party] = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={trace}"]
+    nodes.start(party)
+    exchange(nodes)
+    until(lambda: nodes.owed() == 0, "nothing is owed any more")
+    _end(nodes, party)
+    nodes.settle()
+    calls: Counter[tuple[str, str]] = Counter(re.findall(r"(?m)^(\d+) +(\w+)\(", log.read_text()))
     most = dict.fromkeys(CALLS, 0)
     for (_, call), count in calls.items():
         most[call] = max(most[call], count)
