@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 __all__ = ["PROCESS", "Died", "Handle", "Process", "SimLoop", "Stuck"]
 
 T = TypeVar("T")
-STEPS_MAX = 20_000  # of one run: thirty times the usual
+STEPS_MAX = 60_000  # of one run: thirty times the usual
 
 
 class Stuck(AssertionError):

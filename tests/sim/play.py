@@ -28,7 +28,7 @@ __all__ = ["FAULTS", "Play", "play"]
 
 STORM_S = 30.0
 SHARING_S = 12.0
-REST_S_MAX = 1_500.0  # how long a healed core may take: five times the longest retry
+REST_S_MAX = 4_500.0  # how long a healed core may take: peers' keys are asked for every hour
 log = logging.getLogger("relto")
 log.setLevel(logging.ERROR)  # what is only a warning is not even put into words
 CANARY = b"canary that nobody may see in the clear"
@@ -281,7 +281,7 @@ class Play:
         denied = random_.random() < 0.06
         sort = random_.choice((DENIED if denied else PASSING)[self.regime])
         body = CANARY + bytes([number, self.seed % 251])
-        if random_.random() < 0.10:
+        if random_.random() < (0.9 if "blob fails" in self.planned else 0.08):
             body += random_.randbytes(66_000)  # in ranges
         label = {
             "mark": sort.mark,
@@ -524,10 +524,10 @@ async def commit_fails(play: Play) -> None:
 
 
 async def blob_fails(play: Play) -> None:
-    await asyncio.sleep(play.random.uniform(0, SHARING_S))
+    await asyncio.sleep(play.random.uniform(0, 3))
     place = _party(play)
     fault = play.random.choice((Fault.FULL, Fault.FAILED))
-    left = play.random.randint(1, 3)
+    left = play.random.randint(1, 2)
 
     def plan() -> Fault | None:
         nonlocal left

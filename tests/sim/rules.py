@@ -11,6 +11,7 @@ from typing import Any
 
 from relto import canonical, peering, seal, streams
 from relto.clauses import Citation, Share
+from relto.decisions import Engine
 from relto.envelope import Envelope
 from relto.errors import PeerError
 from relto.hop import Hop, key_id_of
@@ -315,12 +316,14 @@ def check_what_is_held_may_be_held(rules: Rules, commit: Commit) -> None:
                 continue
             release = incoming.record
             label = item.label(engine.regime)
+            if any(engine.regime.clause(c) is None for c in release.basis.values()):
+                continue  # an agreement that it is not in: the release's signed word counts
             assert release.at <= now, "made ahead of the clock, and taken"
             assert release.to == commit.place.party or release.path[1] == commit.place.party
             prior = [decode_record(e, Release) for e in incoming.prior]
             holding: Json = {
                 "basis": {
-                    s.item: _shown(prior, release, s.item)
+                    s.item: _shown(engine, prior, release, s.item)
                     for s in label.sources
                     if s.originator != release.sender
                 }
@@ -344,9 +347,10 @@ def check_what_is_held_may_be_held(rules: Rules, commit: Commit) -> None:
             assert len(_officers(trust, item, incoming)) >= needed, "held without its approvals"
 
 
-def _shown(prior: list[Release], release: Release, source: str) -> list[Json]:
+def _shown(engine: Engine, prior: list[Release], release: Release, source: str) -> list[Json]:
     """What brought a source to the sender, as the releases before say; else its signed word."""
-    cited = [p.basis[source] for p in prior if source in p.basis] or [release.basis[source]]
+    shown = [p.basis[source] for p in prior if source in p.basis]
+    cited = [c for c in shown or [release.basis[source]] if engine.regime.clause(c) is not None]
     return [Citation.parse(c).as_basis() for c in dict.fromkeys(cited)]
 
 
