@@ -28,7 +28,8 @@ SOMETIMES = (
     # what was decided
     "decide: not-in-force", "decide: not-releasable", "decide: outside-topic",
     "decide: mark-not-covered", "decide: already-holds",
-    "decide: third-party-rule", "blocked: not-in-force", "blocked: on-hold", "refuse: agreement-differs", "refuse: refused-by-officer",
+    "decide: third-party-rule", "blocked: not-in-force", "blocked: on-hold",
+    "refuse: agreement-differs", "refuse: refused-by-officer",
     "refused: refused-by-officer",
     # how it went on
     "answered 400", "answered 409", "answered 503", "event result-rejected",
