@@ -98,11 +98,6 @@ _OWN: dict[str, tuple[Any, str, str]] = {
         "for fresh in (False, True):",
         "for fresh in (False,):",
     ),
-    "a hub does not pass results back": (
-        exchange._result,
-        "if outgoing.answers is None or not forget:",
-        "if True:",
-    ),
     "a hub's refusal is not told upstream": (
         exchange._decline,
         "if outgoing.answers is None:",

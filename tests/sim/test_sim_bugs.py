@@ -15,7 +15,7 @@ SOON = (
     "the receiver trusts the sender's decision",
     "a hold is ignored at dispatch",
     "the receipt goes before the content is here",
-    "the ciphertext is not checked against the manifest",
+    "an approval is not journaled",
     "a release is not journaled",
 )
 """A sample of those that are found within a hundred schedules; `python -m sim bugs` plants all."""
