@@ -257,7 +257,7 @@ def test_every_message_has_the_size_of_a_bucket(watched: Watched) -> None:
                     sizes.append(len(data) - around)
                 before = len(data)
     assert [size for size in sizes if bucket_size_bytes(size) != size] == []
-    assert len(sizes) >= 4 * len(watched.items)
+    assert len(sizes) >= 2 * len(watched.items)  # several may have gone in one message
     assert len(set(sizes)) <= 16, sorted(set(sizes))  # of one part, or of several
 
 

@@ -30,7 +30,6 @@ STORM_S = 30.0
 SHARING_S = 12.0
 REST_S_MAX = 4_500.0  # how long a healed core may take: peers' keys are asked for every hour
 log = logging.getLogger("relto")
-log.setLevel(logging.ERROR)  # what is only a warning is not even put into words
 CANARY = b"canary that nobody may see in the clear"
 SPOKES = ("JPN", "KOR")
 CERTIFIED_FROM = "2014-01-01T00:00:00Z"  # what certificates here begin with
@@ -145,6 +144,8 @@ class Play:
             coalition.note("regime", "-", f"{self.regime} {words} {self.other_text}")
         coalition.note("plan", "-", f"{self.items} items, faults: {', '.join(self.planned)}")
         listener = _Errors(coalition)
+        level = log.level
+        log.setLevel(logging.ERROR)  # what is only a warning is not even put into words
         log.addHandler(listener)
         try:
             coalition.loop.run(self._run())
@@ -152,6 +153,7 @@ class Play:
             check_end(self.rules, (CANARY,))
         finally:
             log.removeHandler(listener)
+            log.setLevel(level)
             self.count()
             coalition.close()
 

@@ -17,7 +17,7 @@ TESTS = Path(__file__).parent.parent
 SCHEDULES = 10_000
 CHUNK = 1_000
 REAL_SCHEDULES = 500
-CPU_S_MAX = 240.0  # of all of them, on a machine of their own: two minutes on two cores
+CPU_S_MAX = 300.0  # two minutes on two cores are 240; a quarter more for an uneven machine
 
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))
