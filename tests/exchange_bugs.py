@@ -15,7 +15,7 @@ import test_consignments
 import test_exchange
 import test_world
 from bugs import Bug
-from relto import consignments, courier, exchange, node, peering, records, trust
+from relto import consignments, courier, exchange, node, peering, records, sealing, trust
 
 __all__ = ["BUGS"]
 
@@ -172,7 +172,7 @@ BUGS: dict[str, Bug] = {
         test_exchange.test_a_content_that_was_receipted_survives_a_death,
     ),
     "an item is accepted before its content is on the disk": Bug(
-        saying(node.Node.keep, "self.store.blob_sync(name)", "pass"),
+        saying(sealing.Sealing.finish, "self._store.blob_sync(self._name)", "pass"),
         test_exchange.test_a_content_that_was_receipted_survives_a_death,
     ),
     "a repeat is applied again": Bug(
@@ -223,7 +223,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a refusal is not journaled": Bug(
         saying(
-            node.Node.draft,
+            node.Node._draft,
             "await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))",
             "pass",
         ),

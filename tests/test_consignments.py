@@ -555,7 +555,13 @@ async def test_what_was_given_under_another_agreement_does_not_go_on_under_this_
     )  # fmt: skip
     key = world["USA"].node.payload_key(hub)
     assert key is not None
-    hop = Hop(records, hub.certificates, {item: key}, {}, {item: world["USA"].node.ciphertext(hub)})
+    hop = Hop(
+        records,
+        hub.certificates,
+        {item: key},
+        {},
+        {item: b"".join(world["USA"].node.ciphertext(hub))},
+    )
     hop = knowing(hop, smith.certificate, keys_of("USA").node.certificate)
     assert await world.post("USA", "JPN", hop) == 200
     there = world["JPN"].item(item)

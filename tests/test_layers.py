@@ -15,7 +15,7 @@ LAYERS: dict[str, str] = {
     "agreements": "agreements clauses regime suspicions timeline",
     "decisions": "answers channels decisions explanations phrases readers",
     "records": "certificates comparing consignments deriving events hop items journals records "
-    "shared trust",
+    "sealing shared trust",
     "exchange": "exchange recovering",
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
     "links.http links.server links.streams links.tls logs stores stores.checking stores.files "

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from relto.alarms import alarms
@@ -19,11 +19,11 @@ from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError, StoreFull
 from relto.events import Approve, Decline, Offer, Refused
 from relto.explanations import banner
-from relto.framing import framed, read_object, unframed
+from relto.framing import framed, read_head, read_object
 from relto.instants import is_instant, moment
 from relto.items import Item, Outgoing, Proposal
 from relto.journals import row_line
-from relto.links import PeerCredentials, Request, Response
+from relto.links import Head, PeerCredentials, Request, Response, Stream
 from relto.node import LISTING_MAX, Node
 from relto.payloads import Payload
 from relto.records import PRECEDENCES, Approval, JournalHead, Manifest, decode_record
@@ -32,7 +32,7 @@ from relto.sightings import Sightings
 from relto.tables import quoted
 from relto.trust import Certificates
 
-__all__ = ["Counter"]
+__all__ = ["Counter", "is_streamed"]
 
 log = logging.getLogger("relto.counter")
 
@@ -40,6 +40,11 @@ EXPORT_PAGE_BYTES = 1024 * 1024  # and what one read of EXPORT_ROWS adds to it
 EXPORT_ROWS = 50
 
 Json = dict[str, Any]
+
+
+def is_streamed(head: Head) -> bool:
+    """Whether the counter takes a request's body as a stream."""
+    return (head.method, head.path) == ("POST", "/drafts")
 
 
 class Counter:
@@ -50,7 +55,9 @@ class Counter:
         self.couriers = couriers
         self.sightings = Sightings(node, couriers)
         self.showing = Showing(node)
-        self._routes: list[tuple[str, re.Pattern[str], Callable[..., Awaitable[Json | bytes]]]] = [
+        self._routes: list[
+            tuple[str, re.Pattern[str], Callable[..., Awaitable[Json | bytes | Response]]]
+        ] = [
             ("GET", re.compile(r"/status\Z"), self._status),
             ("GET", re.compile(r"/sightings\Z"), self._sightings),
             ("GET", re.compile(r"/items\Z"), self._items),
@@ -83,6 +90,8 @@ class Counter:
                 match = pattern.match(request.path)
                 if match and method == request.method:
                     answer = await handler(request, who, *match.groups())
+                    if isinstance(answer, Response):
+                        return answer
                     if isinstance(answer, bytes):
                         return Response(200, answer, "application/octet-stream")
                     return _response(200, answer)
@@ -202,11 +211,11 @@ class Counter:
         await self._seen(who, [item.id])
         return self.showing.whole(item)
 
-    async def _payload(self, request: Request, who: str, prefix: str) -> bytes:
+    async def _payload(self, request: Request, who: str, prefix: str) -> Response:
         item = self._find(prefix)
-        payload = await self.node.read_payload(item, who)
+        payload, body = await self.node.read_payload(item, who)
         summary = {**self.showing.summary(item), "header": dict(payload.header)}
-        return framed(summary, payload.body)
+        return Response(200, framed(summary, b""), "application/octet-stream", body)
 
     async def _journal(self, request: Request, who: str) -> Json:
         options = _query(request.query, {"after", "limit"})
@@ -261,7 +270,7 @@ class Counter:
     # writing
 
     async def _draft(self, request: Request, who: str) -> Json:
-        head, body = unframed(request.body)
+        head, body = await _unframed(request)
         given = ("label", "header", "to", "precedence", "from")
         if not set(given[:4]) <= head.keys() <= set(given):
             raise CallerError(f"a draft has the keys {', '.join(given)}")
@@ -269,14 +278,14 @@ class Counter:
         if not isinstance(head["label"], dict) or not isinstance(head["header"], dict):
             raise CallerError("label and header of a draft are objects")
         label, basis = self._label(head["label"], _texts(head.get("from", []), "from"))
-        payload = Payload(head["header"], body)
+        payload = Payload(head["header"], b"")
         to = tuple(_texts(head["to"], "to"))
         if not to:
             raise CallerError("nobody to share with; name parties with --rel-to")
         for party in to:
             if party not in self.node.engine.regime.parties:
                 raise CallerError(f"unknown party {quoted(party)}")
-        effects = await self.node.draft(label, payload, to, precedence, basis, who)
+        effects = await self.node.draft(label, payload, body, to, precedence, basis, who)
         assert effects.item is not None  # noqa: S101  # a draft makes one
         await self.node.turns.wait(len(PRECEDENCES))  # sending it goes before telling of it
         return self.showing.summary(effects.item)
@@ -431,6 +440,18 @@ class Counter:
             courier.calls.forget_keys()
             courier.wake()
         return {"clock": self.node.clock.instant()}
+
+
+async def _unframed(request: Request) -> tuple[Json, Stream]:
+    """The JSON head of a request, and a stream of what is behind it. Raises CallerError."""
+    body = request.stream or Stream(len(request.body), _whole(request.body))
+    head, size, rest = await read_head(body.pieces)
+    return head, Stream(body.size_bytes - size, rest)
+
+
+async def _whole(body: bytes) -> AsyncIterator[bytes]:
+    if body:
+        yield body
 
 
 def _waits(outgoing: Outgoing, to: str) -> bool:

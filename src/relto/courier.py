@@ -408,7 +408,7 @@ class Courier:
             keys[item.id] = payload_key
         ciphertexts: dict[str, bytes] = {}
         if item.manifest.ciphertext_bytes <= INLINE_BYTES_MAX:
-            ciphertexts[item.id] = node.ciphertext(item)
+            ciphertexts[item.id] = b"".join(node.ciphertext(item))
         return Hop(
             records, item.certificates.for_envelopes(records), keys, sealed_keys, ciphertexts
         )

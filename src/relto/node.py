@@ -8,7 +8,7 @@ through `relto.courier`.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -23,11 +23,11 @@ from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError, StoreBroken, StoreFull
 from relto.events import Arrive, Draft, Effects, Event, Recover, Refused, Result, Send, View
 from relto.exchange import step
-from relto.hop import INLINE_BYTES_MAX
 from relto.instants import instant, moment
 from relto.items import Item
+from relto.links import Stream
 from relto.logs import FIELDS
-from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes, pad, unpad
+from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes, read_header, unpad_stream
 from relto.ports import SALT_BYTES, OutboxRow, Reader, Signer, Store, Transaction
 from relto.records import (
     PRECEDENCES,
@@ -40,6 +40,7 @@ from relto.records import (
 )
 from relto.recovering import recover
 from relto.seal import HpkePrivateKey
+from relto.sealing import BLOB_PART_BYTES, Sealing
 from relto.shared import note_event
 from relto.stores.writer import Commits
 from relto.system import Surroundings
@@ -54,7 +55,7 @@ HPKE_LIFE = timedelta(days=7)
 HPKE_RENEW_BEFORE = timedelta(days=1)
 RECORD_BYTES_MAX = 256 * 1024
 FRAME_BYTES = 12  # the two lengths before a payload's header and its padding
-BLOB_PART_BYTES = 1024 * 1024
+BLOB_NAME_BYTES = 16
 LISTING_MAX = 500
 GROUP_MAX = 8  # jobs of one message that share a commit
 ITEMS_KEPT = 1_024  # decoded items in memory
@@ -428,35 +429,60 @@ class Node:
         self,
         label: dict[str, Any],
         payload: Payload,
+        body: Stream,
         to: tuple[str, ...],
         precedence: str,
         basis: dict[str, list[dict[str, Any]]],
         by: str,
     ) -> Effects:
-        """Seal a payload under a fresh key, store it, and propose it to `to`. Raises Refused."""
-        if len(payload.body) > self.config.payload_bytes_max:
+        """Seal a payload under a fresh key, store it, and propose it to `to`.
+
+        Its header is `payload`'s, and its body is `body`, read in flat memory. Whatever ends this
+        before the item is made leaves nothing behind. Raises Refused.
+        """
+        if body.size_bytes > self.config.payload_bytes_max:
             raise CallerError(
-                f"the payload has {len(payload.body)} bytes; this node takes at most "
+                f"the payload has {body.size_bytes} bytes; this node takes at most "
                 f"{self.config.payload_bytes_max} (limits.payload_bytes_max)"
             )
         self.require_room(precedence)
         key = self.random_bytes("payload-key", streams.KEY_BYTES)
-        ciphertext = await asyncio.to_thread(lambda: streams.encrypt(key, pad(payload.encode())))
+        name = self.random_bytes("blob", BLOB_NAME_BYTES).hex()
+        sealing = Sealing(self.store, name, key, payload.encode_header(), body.size_bytes)
+        try:
+            async for piece in body.pieces:
+                await asyncio.to_thread(sealing.add, piece)
+            await asyncio.to_thread(sealing.finish)
+            return await self._draft(label, sealing, key, to, precedence, basis, by)
+        except BaseException:
+            await self.drop_blob(name)
+            raise
+
+    async def _draft(
+        self,
+        label: dict[str, Any],
+        sealing: Sealing,
+        key: bytes,
+        to: tuple[str, ...],
+        precedence: str,
+        basis: dict[str, list[dict[str, Any]]],
+        by: str,
+    ) -> Effects:
         manifest = Manifest(
             label,
-            hashlib.sha256(ciphertext).hexdigest(),
-            len(ciphertext),
+            sealing.digest,
+            sealing.size_bytes,
             streams.commitment(key).hex(),
             self.clock.instant(),
         )
         item = digest_of(manifest)
-        stored = await self.keep(item, item, ciphertext)
+        stored = sealing.stored
         wrapped = self.wrap(key, f"payload/{item}")
         event = Draft(item, manifest.encode(), to, precedence, wrapped, stored, basis, by)
 
         def job(tx: Transaction) -> Effects:
             if stored == "row":
-                tx.put("ciphertext", item, ciphertext)
+                tx.put("ciphertext", item, sealing.inline)
             else:
                 tx.put("blob", stored, item.encode())
             return self.apply(tx, item, event)
@@ -466,26 +492,9 @@ class Node:
         except Refused as e:
             refused = e
             await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))
-            await self.drop_blob(stored)
-            raise
-        except (CallerError, StoreFull):
-            await self.drop_blob(stored)
             raise
         self.wake(send.peer for send in effects.send)
         return effects
-
-    async def keep(self, item: str, name: str, ciphertext: bytes) -> str:
-        """Where the ciphertext will lie: "row" (the caller writes it), or a durable blob's name."""
-        if len(ciphertext) <= INLINE_BYTES_MAX:
-            return "row"
-
-        def write() -> None:
-            for offset in range(0, len(ciphertext), BLOB_PART_BYTES):
-                self.store.blob_append(name, offset, ciphertext[offset : offset + BLOB_PART_BYTES])
-            self.store.blob_sync(name)
-
-        await asyncio.to_thread(write)
-        return name
 
     async def sweep(self) -> None:
         """At start: remove the contents that a crash left without a row that refers to them."""
@@ -513,37 +522,63 @@ class Node:
             raise CallerError("no such item here; see relto inbox and relto review list")
         return item
 
-    def ciphertext(self, item: Item) -> bytes:
-        """All of an item's ciphertext."""
+    def ciphertext(self, item: Item) -> Iterator[bytes]:
+        """All of an item's ciphertext, in pieces of at most `BLOB_PART_BYTES`."""
         if item.stored == "row":
             with self.store.read() as reader:
                 data = reader.get("ciphertext", item.id)
-            return data or b""
+            yield data or b""
+            return
         if not item.stored:
             raise CallerError("the item's ciphertext is not here yet")
         size = self.store.blob_size(item.stored)
-        return b"".join(
-            self.store.blob_read(item.stored, offset, min(BLOB_PART_BYTES, size - offset))
-            for offset in range(0, size, BLOB_PART_BYTES)
-        )
+        for offset in range(0, size, BLOB_PART_BYTES):
+            yield self.store.blob_read(item.stored, offset, min(BLOB_PART_BYTES, size - offset))
 
-    def payload(self, item: Item) -> Payload:
-        """The payload of an item. Raises CallerError where this node may not read it."""
+    def open_payload(self, item: Item) -> tuple[Payload, int, Iterator[bytes]]:
+        """The header of an item's payload, the size of its body, and its body in pieces.
+
+        Nothing comes out before everything held: a first pass checks digest, key, every chunk and
+        the padding, a second one, which checks each chunk once more, gives the body.
+
+        Raises CallerError where this node may not read it, PeerError where the maker's payload
+        is none.
+        """
         key = self.payload_key(item)
         if key is None:
             raise CallerError("this node carries the item without being able to read it")
         manifest = item.manifest
-        ciphertext = self.ciphertext(item)
-        if hashlib.sha256(ciphertext).hexdigest() != manifest.ciphertext_sha256:
+        digest = hashlib.sha256()
+        for piece in self.ciphertext(item):
+            digest.update(piece)
+        if digest.hexdigest() != manifest.ciphertext_sha256:
             raise StoreBroken(f"the ciphertext of {item.id} is damaged in the store")
         commitment = bytes.fromhex(manifest.commitment)
-        return Payload.decode(unpad(streams.decrypt(key, ciphertext, commitment=commitment)))
 
-    async def read_payload(self, item: Item, by: str) -> Payload:
-        """The payload, after the reading is in the journal (rule 4)."""
+        def plaintext() -> tuple[Payload, Iterator[bytes]]:
+            chunks = streams.decrypt_stream(key, self.ciphertext(item), commitment=commitment)
+            return read_header(unpad_stream(chunks))
+
+        payload, body = plaintext()
+        size = sum(map(len, body))
+        return payload, size, plaintext()[1]
+
+    def payload(self, item: Item) -> Payload:
+        """The payload of an item, whole. Raises as `open_payload` does."""
+        payload, _, body = self.open_payload(item)
+        return Payload(payload.header, b"".join(body))
+
+    async def read_payload(self, item: Item, by: str) -> tuple[Payload, Stream]:
+        """The payload's header and its body, after the reading is in the journal (rule 4)."""
         entry = {"event": "read", "item": item.id, "by": by}
         await self.submit(lambda tx: self.journal(tx, entry, self.clock.instant()))
-        return await asyncio.to_thread(lambda: self.payload(item))
+        payload, size, body = await asyncio.to_thread(self.open_payload, item)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            while part := await asyncio.to_thread(_part, body):
+                yield part
+
+        return payload, Stream(size, pieces())
 
     # holds
 
@@ -615,6 +650,16 @@ class Node:
             and party in o.proposal.path[1:]
             for o in item.outgoing
         )
+
+
+def _part(pieces: Iterator[bytes]) -> bytes:
+    """The next pieces, together about `BLOB_PART_BYTES`: a thread is not asked for each chunk."""
+    part = bytearray()
+    for piece in pieces:
+        part += piece
+        if len(part) >= BLOB_PART_BYTES:
+            break
+    return bytes(part)
 
 
 def _owed(peer: str, result: Envelope) -> str:

@@ -16,6 +16,7 @@ only O(log log L) bits, and costs at most 12 % more than L. Bodies are never unp
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from relto import canonical
 from relto.canonical import Json
@@ -26,8 +27,11 @@ __all__ = [
     "HEADER_BYTES_MAX",
     "Payload",
     "bucket_size_bytes",
+    "length_field",
     "pad",
     "pad_stream",
+    "padding",
+    "read_header",
     "unpad",
     "unpad_stream",
 ]
@@ -68,8 +72,12 @@ class Payload:
 
     def encode(self) -> bytes:
         """The plaintext: length, header, body."""
+        return self.encode_header() + self.body
+
+    def encode_header(self) -> bytes:
+        """What goes before the body: length, header."""
         header = _encode_header(self.header)
-        return len(header).to_bytes(_HEADER_LENGTH_BYTES, "big") + header + self.body
+        return len(header).to_bytes(_HEADER_LENGTH_BYTES, "big") + header
 
     @classmethod
     def decode(cls, data: bytes) -> "Payload":
@@ -78,18 +86,38 @@ class Payload:
         Raises:
             PeerError: one line that says what is wrong.
         """
-        # (1) The length, and a header of that length.
-        size = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "big")
-        if size > HEADER_BYTES_MAX:
-            raise PeerError(f"payload header of {size} bytes; at most {HEADER_BYTES_MAX}")
-        end = _HEADER_LENGTH_BYTES + size
-        if len(data) < end:
-            raise PeerError(f"payload of {len(data)} bytes ends before its header does")
-        # (2) The header.
-        header = canonical.decode(data[_HEADER_LENGTH_BYTES:end], size_bytes_max=HEADER_BYTES_MAX)
-        mapping = _check_header(header, error=PeerError)
-        # (3) The rest is the body, whatever it is.
-        return cls(mapping, data[end:])
+        payload, body = read_header((data,))
+        return cls(payload.header, b"".join(body))
+
+
+def read_header(plaintext: Iterable[bytes]) -> tuple[Payload, Iterator[bytes]]:
+    """The payload without its body, and the body in pieces, of a plaintext in pieces.
+
+    Raises:
+        PeerError: one line that says what is wrong.
+    """
+    pieces = iter(plaintext)
+    # (1) The length, and a header of that length.
+    held = _at_least(_HEADER_LENGTH_BYTES, b"", pieces)
+    size = int.from_bytes(held[:_HEADER_LENGTH_BYTES], "big")
+    if size > HEADER_BYTES_MAX:
+        raise PeerError(f"payload header of {size} bytes; at most {HEADER_BYTES_MAX}")
+    end = _HEADER_LENGTH_BYTES + size
+    held = _at_least(end, held, pieces)
+    # (2) The header.
+    header = canonical.decode(held[_HEADER_LENGTH_BYTES:end], size_bytes_max=HEADER_BYTES_MAX)
+    mapping = _check_header(header, error=PeerError)
+    # (3) The rest is the body, whatever it is.
+    return Payload(mapping, b""), chain((held[end:],), pieces)
+
+
+def _at_least(size_bytes: int, held: bytes, pieces: Iterator[bytes]) -> bytes:
+    while len(held) < size_bytes:
+        piece = next(pieces, None)
+        if piece is None:
+            raise PeerError(f"payload of {len(held)} bytes ends before its header does")
+        held += piece
+    return held
 
 
 def bucket_size_bytes(size_bytes: int) -> int:
@@ -127,7 +155,7 @@ def pad_stream(plaintext: Iterable[bytes], *, size_bytes: int) -> Iterator[bytes
     Raises:
         CallerError: the pieces together have another size.
     """
-    yield size_bytes.to_bytes(_PLAINTEXT_LENGTH_BYTES, "big")
+    yield length_field(size_bytes)
     seen = 0
     for piece in plaintext:
         seen += len(piece)
@@ -136,6 +164,16 @@ def pad_stream(plaintext: Iterable[bytes], *, size_bytes: int) -> Iterator[bytes
         yield piece
     if seen != size_bytes:
         raise CallerError(f"plaintext does not have the {size_bytes} bytes announced")
+    yield from padding(size_bytes)
+
+
+def length_field(size_bytes: int) -> bytes:
+    """What `pad` writes before a plaintext of `size_bytes`."""
+    return size_bytes.to_bytes(_PLAINTEXT_LENGTH_BYTES, "big")
+
+
+def padding(size_bytes: int) -> Iterator[bytes]:
+    """What `pad` writes behind a plaintext of `size_bytes`, in pieces; flat memory."""
     framed = _PLAINTEXT_LENGTH_BYTES + size_bytes
     left = bucket_size_bytes(framed) - framed
     while left > 0:

@@ -27,10 +27,11 @@ from relto.events import Result as ResultEvent
 from relto.hop import SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
 from relto.links import LinkError, Request, Response
 from relto.marks import PARTY_PATTERN
-from relto.node import BLOB_PART_BYTES, Node
+from relto.node import Node
 from relto.ports import Transaction
 from relto.records import PRECEDENCES, Receipt, Refusal, Release, decode_record
 from relto.returning import Returning
+from relto.sealing import BLOB_PART_BYTES
 from relto.trust import Certificates
 
 __all__ = ["Peering", "peer_of"]

@@ -33,6 +33,7 @@ __all__ = [
     "KEY_BYTES",
     "TAG_BYTES",
     "Aead",
+    "Encryption",
     "ciphertext_size_bytes",
     "commitment",
     "decrypt",
@@ -104,6 +105,22 @@ def decrypt_stream(
     return decrypt_chunks(AESGCM(_derive(payload_key, _AEAD_INFO)), ciphertext)
 
 
+class Encryption:
+    """`encrypt` for a plaintext that comes piece by piece, from someone who is waited for."""
+
+    def __init__(self, payload_key: bytes) -> None:
+        self._aead = AESGCM(_derive(payload_key, _AEAD_INFO))
+        self._chunks = _Chunks(CHUNK_BYTES)
+
+    def add(self, piece: bytes) -> bytes:
+        """The ciphertext of all chunks that are whole now. Raises CallerError above 4 GiB."""
+        return b"".join(_sealed(self._aead, *each) for each in self._chunks.add(piece))
+
+    def finish(self) -> bytes:
+        """The last chunk's ciphertext; nothing may be added any more."""
+        return _sealed(self._aead, *self._chunks.finish())
+
+
 def ciphertext_size_bytes(plaintext_size_bytes: int) -> int:
     """How many bytes `encrypt` gives for that many: 16 more for each chunk begun, one at least.
 
@@ -121,9 +138,7 @@ def encrypt_chunks(
     Only an empty plaintext gives an empty chunk.
     """
     for index, chunk, last in _chunks(plaintext, CHUNK_BYTES):
-        if index >= chunks_max:
-            raise CallerError(f"payload is above {chunks_max} chunks of 64 KiB; send it in parts")
-        yield aead.encrypt(_nonce(index, last=last), chunk, None)
+        yield _sealed(aead, index, chunk, last, chunks_max=chunks_max)
 
 
 def decrypt_chunks(
@@ -143,23 +158,45 @@ def decrypt_chunks(
             raise PeerError(f"ciphertext was cut off or altered in chunk {index}") from error
 
 
-def _chunks(pieces: Iterable[bytes], size_bytes: int) -> Iterator[tuple[int, bytes, bool]]:
-    """The bytes of all pieces as (index, chunk, last): full chunks, the last one perhaps shorter.
+def _sealed(
+    aead: Aead, index: int, chunk: bytes, last: bool, *, chunks_max: int = CHUNKS_MAX
+) -> bytes:
+    if index >= chunks_max:
+        raise CallerError(f"payload is above {chunks_max} chunks of 64 KiB; send it in parts")
+    return aead.encrypt(_nonce(index, last=last), chunk, None)
+
+
+class _Chunks:
+    """Bytes as (index, chunk, last): full chunks, the last one perhaps shorter.
 
     The last is empty only if there are no bytes at all. A full chunk is held back until a further
     byte, or the end, says whether it is the last.
     """
-    held = bytearray()
-    index = 0
-    for piece in pieces:
-        held += piece
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+        self._held = bytearray()
+        self._index = 0
+
+    def add(self, piece: bytes) -> Iterator[tuple[int, bytes, bool]]:
+        """The chunks that are whole now: to be iterated to its end."""
+        self._held += piece
         start = 0
-        while len(held) - start > size_bytes:
-            yield index, bytes(held[start : start + size_bytes]), False
-            index += 1
-            start += size_bytes
-        del held[:start]
-    yield index, bytes(held), True
+        while len(self._held) - start > self._size_bytes:
+            yield self._index, bytes(self._held[start : start + self._size_bytes]), False
+            self._index += 1
+            start += self._size_bytes
+        del self._held[:start]
+
+    def finish(self) -> tuple[int, bytes, bool]:
+        return self._index, bytes(self._held), True
+
+
+def _chunks(pieces: Iterable[bytes], size_bytes: int) -> Iterator[tuple[int, bytes, bool]]:
+    chunks = _Chunks(size_bytes)
+    for piece in pieces:
+        yield from chunks.add(piece)
+    yield chunks.finish()
 
 
 def _nonce(index: int, *, last: bool) -> bytes:

@@ -5,16 +5,18 @@ import contextlib
 import os
 import socket
 import ssl
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from relto.links.http import ClientWire, Limits, LinkError, Refused, Response
 from relto.links.streams import READ_BYTES, hang_up, pull, push
 from relto.links.tls import is_strict
 
-__all__ = ["Client", "unix_request"]
+__all__ = ["Client", "UnixExchange", "unix_request"]
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False, slots=True)
@@ -188,6 +190,92 @@ class Client:
         return LinkError(f'peer "{self._host}" port {self._port}: {reason}')
 
 
+class UnixExchange:
+    """One request to the server at a Unix socket, and its answer in pieces; without asyncio.
+
+    `body` are pieces that together have `size_bytes`. `target` is path and query. `timeout_s` is
+    for each step, from one piece to the next. A context manager; `status` is known within it.
+
+    Raises, on entering and while pieces are taken:
+        LinkError: nobody listens, or no whole answer came in time.
+        ValueError: the server would refuse method, target or body.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        method: str,
+        target: str,
+        body: Iterable[bytes] = (),
+        size_bytes: int = 0,
+        *,
+        timeout_s: float,
+        limits: Limits | None = None,
+    ) -> None:
+        self.status = 0
+        self.content_type = ""
+        self._path = path
+        self._timeout_s = timeout_s
+        self._wire = ClientWire(limits or Limits())
+        self._head = self._wire.start(method, target, size_bytes)
+        self._body = body
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def __enter__(self) -> "UnixExchange":
+        try:
+            with self._reasons():
+                self._socket.settimeout(self._timeout_s)
+                self._socket.connect(str(self._path))
+                self._send()
+                answer = self._take(self._wire.answer_head)
+                self.status, self.content_type = answer.status, answer.content_type
+        except BaseException:
+            self._socket.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The answer's body: whole only if the iteration ends without an error."""
+        with self._reasons():
+            while piece := self._take(self._wire.piece):
+                yield piece
+
+    def _send(self) -> None:
+        # Where it is refused midway, the refusal is there to read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(self._head)
+            for piece in self._body:
+                if piece:
+                    self._socket.sendall(self._wire.send_piece(piece))
+            self._socket.sendall(self._wire.send_piece(b""))
+
+    def _take(self, take: Callable[[], T | None]) -> T:
+        while (taken := take()) is None:
+            data = self._socket.recv(READ_BYTES)
+            if not data:
+                raise LinkError(f'"{self._path}": closed before its answer was whole')
+            self._wire.feed(data)
+        return taken
+
+    @contextlib.contextmanager
+    def _reasons(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as exc:
+            raise LinkError(f'"{self._path}": no answer within {self._timeout_s:g} s') from exc
+        except (FileNotFoundError, ConnectionRefusedError) as exc:
+            raise LinkError(
+                f'no node listens at "{self._path}"; start it with relto node serve'
+            ) from exc
+        except OSError as exc:
+            raise LinkError(f'"{self._path}": {(exc.strerror or str(exc)).lower()}') from exc
+        except Refused as exc:
+            raise LinkError(f'"{self._path}": bad answer: {exc}') from exc
+
+
 def unix_request(
     path: Path,
     method: str,
@@ -197,40 +285,9 @@ def unix_request(
     timeout_s: float,
     limits: Limits | None = None,
 ) -> Response:
-    """The answer of the server at a Unix socket, without asyncio. `target` is path and query.
-
-    Raises:
-        LinkError: nobody listens, or no whole answer came within `timeout_s`.
-        ValueError: the server would refuse method, target or body.
-    """
-    wire = ClientWire(limits or Limits())
-    request = wire.ask(method, target, body)
-    deadline_s = time.monotonic() + timeout_s
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(_left(deadline_s))
-            sock.connect(str(path))
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                sock.sendall(request)  # where it was refused midway, the refusal is there to read
-            while (response := wire.response()) is None:
-                sock.settimeout(_left(deadline_s))
-                data = sock.recv(READ_BYTES)
-                if not data:
-                    raise LinkError(f'"{path}": closed before its answer was whole')
-                wire.feed(data)
-            return response
-    except TimeoutError as exc:
-        raise LinkError(f'"{path}": no answer within {timeout_s:g} s') from exc
-    except (FileNotFoundError, ConnectionRefusedError) as exc:
-        raise LinkError(f'no node listens at "{path}"; start it with relto node serve') from exc
-    except OSError as exc:
-        raise LinkError(f'"{path}": {(exc.strerror or str(exc)).lower()}') from exc
-    except Refused as exc:
-        raise LinkError(f'"{path}": bad answer: {exc}') from exc
-
-
-def _left(deadline_s: float) -> float:
-    left_s = deadline_s - time.monotonic()
-    if left_s <= 0:
-        raise TimeoutError
-    return left_s
+    """The whole answer of the server at a Unix socket. Arguments and errors of `UnixExchange`."""
+    exchange = UnixExchange(
+        path, method, target, (body,), len(body), timeout_s=timeout_s, limits=limits
+    )
+    with exchange as answer:
+        return Response(answer.status, b"".join(answer.pieces()), answer.content_type)

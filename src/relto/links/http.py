@@ -7,7 +7,8 @@ paths, HTTP/1.0. Nothing depends on a header but the framing; a handler never se
 """
 
 import re
-from dataclasses import dataclass, fields
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, fields, replace
 
 import h11
 
@@ -25,6 +26,7 @@ __all__ = [
     "Request",
     "Response",
     "ServerWire",
+    "Stream",
     "refusal",
 ]
 
@@ -80,10 +82,10 @@ class Limits:
     requests_per_connection_max: int = 1_000
     handshake_timeout_s: float = 5.0
     head_timeout_s: float = 5.0  # from the handshake, later from a request's first byte
-    body_timeout_s: float = 30.0  # from the end of the head
+    body_timeout_s: float = 30.0  # from the end of the head; of a stream, for each piece
     idle_timeout_s: float = 60.0  # between two requests; a client keeps a connection half as long
     linger_timeout_s: float = 1.0  # what a refused peer has to read its refusal
-    write_timeout_s: float = 30.0  # for an answer, and once more for closing
+    write_timeout_s: float = 30.0  # for an answer or a piece of one, and once more for closing
     close_timeout_s: float = 10.0  # what a server that closes grants the requests at work
 
     def __post_init__(self) -> None:
@@ -103,23 +105,39 @@ Peer = bytes | PeerCredentials  # bytes: the DER of the certificate that the pee
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """A body that nobody holds whole: its pieces, which together have `size_bytes`."""
+
+    size_bytes: int
+    pieces: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """A whole request. `query` is what follows the first `?`, not decoded."""
+    """A request. `query` is what follows the first `?`, not decoded.
+
+    It is whole, unless the server was told to leave its body a `stream`; `body` is empty then.
+    """
 
     method: str
     path: str
     query: str
     body: bytes
     peer: Peer
+    stream: Stream | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer. 1xx, 204 and 304 are not used: their framing differs."""
+    """An answer: `body`, and then the `stream` if there is one.
+
+    1xx, 204 and 304 are not used: their framing differs.
+    """
 
     status: int
     body: bytes
     content_type: str = "application/json"
+    stream: Stream | None = None
 
     def __post_init__(self) -> None:
         if not 200 <= self.status <= 599 or self.status in (204, 304):
@@ -172,6 +190,30 @@ class _Wire:
         if not isinstance(end, h11.EndOfMessage):
             raise Refused(400, "body and framing disagree")
         return body
+
+    @property
+    def left_bytes(self) -> int:
+        """How much of the body, whose head was taken, no `piece` has given yet."""
+        return self._body_bytes
+
+    def piece(self) -> bytes | None:
+        """What has come of a body that is taken in pieces; empty at its end, None for not yet."""
+        if self._body_bytes:
+            if not self._received:
+                return None
+            piece = bytes(self._received[: self._body_bytes])
+            del self._received[: len(piece)]
+            self._body_bytes -= len(piece)
+            self._h11.receive_data(piece)
+            self._h11.next_event()  # Data
+            return piece
+        if not isinstance(self._h11.next_event(), h11.EndOfMessage):
+            raise Refused(400, "body and framing disagree")
+        return b""
+
+    def send_piece(self, piece: bytes) -> bytes:
+        """The bytes of a piece of the body whose head `start` gave; an empty one ends it."""
+        return self._h11.send(h11.Data(data=piece) if piece else h11.EndOfMessage()) or b""
 
     def next_message(self) -> bool:
         """Make ready for another message; False where one side wants the connection closed."""
@@ -255,13 +297,12 @@ class ServerWire(_Wire):
 
     def answer(self, response: Response, *, close: bool) -> bytes:
         """The bytes of an answer, without date or name: nothing in them tells two worlds apart."""
-        headers = [
-            ("Content-Type", response.content_type),
-            ("Content-Length", str(len(response.body))),
-        ]
-        if close:
-            headers.append(("Connection", "close"))
-        return self._send(h11.Response(status_code=response.status, headers=headers), response.body)
+        return self._send(_answer_head(response, close=close), response.body)
+
+    def start(self, response: Response, *, close: bool) -> bytes:
+        """The bytes of an answer up to its stream, which goes on with `send_piece`."""
+        head = self._h11.send(_answer_head(response, close=close)) or b""
+        return head + self.send_piece(response.body) if response.body else head
 
 
 class ClientWire(_Wire):
@@ -280,14 +321,24 @@ class ClientWire(_Wire):
         """
         if method not in METHODS or (body and method in _BODILESS):
             raise ValueError(f'method "{method}" is unknown or takes no body')
-        if len(body) > self._limits.body_bytes_max:
-            raise ValueError(f"a body of {len(body)} bytes is too large")
+        return self._send(self._request(method, target, len(body)), body)
+
+    def start(self, method: str, target: str, size_bytes: int) -> bytes:
+        """The bytes of a request up to its body, which goes on with `send_piece`.
+
+        Raises ValueError as `ask` does.
+        """
+        return self._h11.send(self._request(method, target, size_bytes)) or b""
+
+    def _request(self, method: str, target: str, size_bytes: int) -> h11.Request:
+        if size_bytes > self._limits.body_bytes_max:
+            raise ValueError(f"a body of {size_bytes} bytes is too large")
         try:
             _split(target)
         except Refused as exc:
             raise ValueError(f'target "{target}" is malformed') from exc
-        headers = [("Host", "relto"), ("Content-Length", str(len(body)))]
-        return self._send(h11.Request(method=method, target=target, headers=headers), body)
+        headers = [("Host", "relto"), ("Content-Length", str(size_bytes))]
+        return h11.Request(method=method, target=target, headers=headers)
 
     @property
     def answering(self) -> bool:
@@ -300,17 +351,25 @@ class ClientWire(_Wire):
         Raises:
             Refused: it is not one that a server of ours gives.
         """
+        head = self.answer_head()
+        body = None if head is None else self.body()
+        if head is None or body is None:
+            return None
+        self._status = 0
+        return replace(head, body=body)
+
+    def answer_head(self) -> Response | None:
+        """The answer without its body, which is still to be taken; None while it is incomplete.
+
+        Raises:
+            Refused: it is not one that a server of ours gives.
+        """
         if not self._status and not self._response_head():
             return None
-        body = self.body()
-        if body is None:
-            return None
         try:
-            response = Response(self._status, body, self._content_type)
+            return Response(self._status, b"", self._content_type)
         except ValueError as exc:
             raise Refused(400, str(exc)) from exc
-        self._status = 0
-        return response
 
     def _response_head(self) -> bool:
         parsed = self._head()
@@ -325,6 +384,17 @@ class ClientWire(_Wire):
         self._status = event.status_code
         self._content_type = dict(event.headers).get(b"content-type", b"").decode("ascii")
         return True
+
+
+def _answer_head(response: Response, *, close: bool) -> h11.Response:
+    stream_bytes = 0 if response.stream is None else response.stream.size_bytes
+    headers = [
+        ("Content-Type", response.content_type),
+        ("Content-Length", str(len(response.body) + stream_bytes)),
+    ]
+    if close:
+        headers.append(("Connection", "close"))
+    return h11.Response(status_code=response.status, headers=headers)
 
 
 def _content_length(head: bytes) -> int | None:

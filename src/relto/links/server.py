@@ -3,12 +3,22 @@
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 
 from relto.errors import CallerError, PeerError
 from relto.links.addresses import LoopbackAddress, TlsAddress, UnixAddress
-from relto.links.http import Limits, Peer, Refused, Request, Response, ServerWire, refusal
+from relto.links.http import (
+    Head,
+    Limits,
+    Peer,
+    Refused,
+    Request,
+    Response,
+    ServerWire,
+    Stream,
+    refusal,
+)
 from relto.links.streams import READ_BYTES, hang_up, pull, push
 
 __all__ = ["Handler", "Server"]
@@ -34,7 +44,9 @@ class Server:
     peer a fixed 500, and `on_error` the exception. `identify` names whom a connection counts
     against (for TLS better the party than the certificate, of which it can have many), and may
     raise PeerError: then the connection ends without an answer. The handler still checks the peer
-    of every request, since a certificate can be revoked while a connection lives.
+    of every request, since a certificate can be revoked while a connection lives. `streams` says of
+    which requests the handler takes the body as a stream, in flat memory; one that it does not take
+    to the end, or an answer's stream that breaks off, ends the connection.
     """
 
     def __init__(
@@ -45,12 +57,14 @@ class Server:
         on_error: Callable[[Exception], None],
         limits: Limits | None = None,
         identify: Callable[[Peer], Hashable] = lambda peer: peer,
+        streams: Callable[[Head], bool] = lambda head: False,
     ) -> None:
         self._handler = handler
         self._address = address
         self._on_error = on_error
         self._limits = limits or Limits()
         self._identify = identify
+        self._streams = streams
         self._listener: socket.socket | None = None
         self._connections: dict[_Connection, None] = {}  # in order of arrival
         self._per_peer: Counter[Hashable] = Counter()
@@ -207,8 +221,17 @@ class Server:
                 return
             connection.busy = True
             response = await self._handle(request)
-            close = self._closing or count == self._limits.requests_per_connection_max
-            await self._answer(writer, wire.answer(response, close=close))
+            left = request.stream is not None and wire.left_bytes > 0
+            close = left or self._closing or count == self._limits.requests_per_connection_max
+            if response.stream is None:
+                await self._answer(writer, wire.answer(response, close=close))
+            else:
+                await self._answer(writer, wire.start(response, close=close))
+                async for piece in response.stream.pieces:
+                    await self._answer(writer, wire.send_piece(piece))
+                await self._answer(writer, wire.send_piece(b""))
+            if left:
+                await self._linger(reader)
             connection.busy = False
             if close or self._closing or not wire.next_message():
                 return
@@ -222,9 +245,23 @@ class Server:
                 await pull(reader, wire, lambda: wire.pending or None)
         async with asyncio.timeout(limits.head_timeout_s):
             head = await pull(reader, wire, wire.head)
+        if self._streams(head):
+            stream = Stream(wire.left_bytes, self._pieces(reader, wire))
+            return Request(head.method, head.path, head.query, b"", peer, stream)
         async with asyncio.timeout(limits.body_timeout_s):
             body = await pull(reader, wire, wire.body)
         return Request(head.method, head.path, head.query, body, peer)
+
+    async def _pieces(self, reader: asyncio.StreamReader, wire: ServerWire) -> AsyncIterator[bytes]:
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.body_timeout_s):
+                    piece = await pull(reader, wire, wire.piece)
+            except (OSError, EOFError) as exc:
+                raise PeerError("the request's body broke off") from exc
+            if not piece:
+                return
+            yield piece
 
     async def _handle(self, request: Request) -> Response:
         try:

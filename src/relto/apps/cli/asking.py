@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from relto.keys import (
     read_passphrase,
     read_private_key,
 )
-from relto.links import Limits, unix_request
+from relto.links import Limits, UnixExchange
 from relto.records import Record
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "answered",
     "ask",
     "ask_raw",
+    "exchange",
     "officer",
     "say",
 ]
@@ -74,18 +75,30 @@ def add_officer(parser: argparse.ArgumentParser) -> None:
 def ask_raw(
     args: argparse.Namespace, method: str, target: str, body: bytes = b""
 ) -> tuple[int, bytes]:
+    with exchange(args, method, target, (body,), len(body)) as answer:
+        return answer.status, b"".join(answer.pieces())
+
+
+def exchange(
+    args: argparse.Namespace,
+    method: str,
+    target: str,
+    body: Iterable[bytes] = (),
+    size_bytes: int = 0,
+) -> UnixExchange:
+    """A request whose body goes in pieces, and whose answer may be taken so."""
     if not args.node:
         raise CallerError("which node? give --node DIR, or set RELTO_NODE")
     path = Path(args.node)
-    response = unix_request(
+    return UnixExchange(
         path if path.is_socket() else path / "node.sock",
         method,
         target,
         body,
+        size_bytes,
         timeout_s=TIMEOUT_S,
         limits=LIMITS,
     )
-    return response.status, response.body
 
 
 def ask(

@@ -3,14 +3,17 @@
 import argparse
 import base64
 import hashlib
+import io
 import json
 import mimetypes
 import os
 import re
+import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from relto.apps.cli.asking import (
     NodeRefused,
@@ -18,13 +21,14 @@ from relto.apps.cli.asking import (
     add_officer,
     answered,
     ask,
-    ask_raw,
+    exchange,
     officer,
     say,
 )
+from relto.config import PAYLOAD_BYTES_LIMIT
 from relto.errors import CallerError
 from relto.explanations import LANGUAGES, in_language
-from relto.framing import framed, read_object, unframed
+from relto.framing import framed, read_object, take_head
 from relto.labels import KINDS
 from relto.marks import is_party_code
 from relto.records import PRECEDENCES, Approval, Hold, Manifest
@@ -32,7 +36,8 @@ from relto.tables import quoted
 
 __all__ = ["add_parser"]
 
-PAYLOAD_BYTES_MAX = 1024 * 1024 * 1024
+PIPED_BYTES_MAX = 32 * 1024 * 1024  # held in memory: the node must know the size before the end
+PIECE_BYTES = 64 * 1024
 EXIT_REFUSED = 1
 _ID = re.compile("[0-9a-f]{4,64}")
 
@@ -145,7 +150,12 @@ def _refused(args: argparse.Namespace, refusal: NodeRefused) -> int:
 
 
 def _share(args: argparse.Namespace) -> int:
-    body, name = _content(args.file)
+    file, name, size = _content(args.file)
+    with file:
+        return _share_content(args, file, name, size)
+
+
+def _share_content(args: argparse.Namespace, file: BinaryIO, name: str, size: int) -> int:
     media_type = args.media_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
     header = {"title": args.title or name, "media_type": media_type, "name": name}
     readers = _names(args.rel_to)
@@ -165,26 +175,54 @@ def _share(args: argparse.Namespace) -> int:
         "precedence": args.precedence,
         "from": args.sources,
     }
-    if len(body) > 8 * 1024 * 1024:
-        say(f"sealing {len(body) // 1024 // 1024} MiB …")
+    if size > 8 * 1024 * 1024:
+        say(f"sealing {size // 1024 // 1024} MiB …")
+    before = framed(head, b"")
+    body = chain((before,), _pieces_of(file, size))
     try:
-        answer = answered(*ask_raw(args, "POST", "/drafts", framed(head, body)))
+        with exchange(args, "POST", "/drafts", body, len(before) + size) as response:
+            answer = answered(response.status, b"".join(response.pieces()))
     except NodeRefused as e:
         return _refused(args, e)
     return _print(args, answer, [f"item {answer['id']}", *_ways(answer)])
 
 
-def _content(file: str) -> tuple[bytes, str]:
-    if file == "-":
-        return sys.stdin.buffer.read(PAYLOAD_BYTES_MAX + 1), "standard-input"
-    path = Path(file)
+def _content(path: str) -> tuple[BinaryIO, str, int]:
+    """The content's file, its name and its size. Raises CallerError."""
+    file: BinaryIO
     try:
-        size = path.stat().st_size
-        if size > PAYLOAD_BYTES_MAX:
-            raise CallerError(f'"{file}" has {size} bytes; at most {PAYLOAD_BYTES_MAX}')
-        return path.read_bytes(), path.name
+        if path == "-":
+            file, name = sys.stdin.buffer, "standard-input"
+        else:
+            file, name = Path(path).open("rb"), Path(path).name  # noqa: SIM115  # the caller's
+        found = os.fstat(file.fileno())
+        if stat.S_ISREG(found.st_mode):
+            size = found.st_size - file.tell()
+        else:
+            whole = file.read(PIPED_BYTES_MAX + 1)
+            file, size = io.BytesIO(whole), len(whole)
+            if size > PIPED_BYTES_MAX:
+                raise CallerError(
+                    f"content through a pipe has at most {PIPED_BYTES_MAX} bytes; give a file"
+                )
     except OSError as e:
-        raise CallerError(f'cannot read "{file}": {e.strerror}') from None
+        raise CallerError(f'cannot read "{path}": {e.strerror or e}') from None
+    if size > PAYLOAD_BYTES_LIMIT:
+        raise CallerError(f'"{path}" has {size} bytes; at most {PAYLOAD_BYTES_LIMIT}')
+    return file, name, size
+
+
+def _pieces_of(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Exactly `size` bytes of a file. Raises CallerError."""
+    while size:
+        try:
+            piece = file.read(min(size, PIECE_BYTES))
+        except OSError as e:
+            raise CallerError(f"cannot read the content: {e.strerror}") from None
+        if not piece:
+            raise CallerError("the file became shorter while it was read; share it again")
+        size -= len(piece)
+        yield piece
 
 
 def _ways(answer: Mapping[str, Any]) -> list[str]:
@@ -287,35 +325,65 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _get(args: argparse.Namespace) -> int:
-    status, data = ask_raw(args, "GET", f"/items/{_id(args)}/payload")
-    if status != 200:
-        answered(status, data)
-    head, body = unframed(data)
-    exercise = "EXERCISE // " if head.get("exercise") else ""
-    stamp = f"{exercise}{head['banner']} // {head['from']} ({head['mark']}) // {head['id'][:12]}"
-    stamped = body
-    if head["header"]["media_type"].startswith("text/"):
-        line = stamp.encode() + b"\n"
-        stamped = line + body + (b"" if body.endswith(b"\n") else b"\n") + line
-    if args.out is not None:
-        _write(Path(args.out), stamped)
-    if args.json:
-        content = {} if args.out else {"content": base64.b64encode(body).decode()}
-        print(json.dumps({**head, "stamp": stamp, **content}, ensure_ascii=False))
-        return 0
-    if args.out is None:
-        sys.stdout.buffer.write(stamped)
-        sys.stdout.buffer.flush()
+    with exchange(args, "GET", f"/items/{_id(args)}/payload") as response:
+        if response.status != 200:
+            answered(response.status, b"".join(response.pieces()))
+        head, body = take_head(response.pieces())
+        exercise = "EXERCISE // " if head.get("exercise") else ""
+        stamp = (
+            f"{exercise}{head['banner']} // {head['from']} ({head['mark']}) // {head['id'][:12]}"
+        )
+        is_text = head["header"]["media_type"].startswith("text/")
+        if args.out is not None:
+            _write(Path(args.out), _stamped(stamp, body) if is_text else body)
+        if args.json:
+            _print_json({**head, "stamp": stamp}, None if args.out else body)
+            return 0
+        if args.out is None:
+            for piece in _stamped(stamp, body) if is_text else body:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
     say(f"{stamp}  {head['header']['title']}")
     return 0
 
 
-def _write(path: Path, data: bytes) -> None:
-    """A new file for its owner alone; nothing is overwritten."""
+def _stamped(stamp: str, body: Iterator[bytes]) -> Iterator[bytes]:
+    """A text between two lines with its stamp."""
+    line = stamp.encode() + b"\n"
+    yield line
+    last = b""
+    for piece in body:
+        yield piece
+        last = piece[-1:] or last
+    yield line if last == b"\n" else b"\n" + line
+
+
+def _print_json(answer: Mapping[str, Any], body: Iterator[bytes] | None) -> None:
+    """An object, and with a body the "content" in it, in base64."""
+    text = json.dumps(answer, ensure_ascii=False)
+    if body is None:
+        print(text)
+        return
+    print(f'{text[:-1]}, "content": "', end="")
+    held = b""
+    for piece in body:
+        held += piece
+        whole = len(held) - len(held) % 3
+        print(base64.b64encode(held[:whole]).decode(), end="")
+        held = held[whole:]
+    print(f'{base64.b64encode(held).decode()}"}}')
+
+
+def _write(path: Path, pieces: Iterator[bytes]) -> None:
+    """A new file for its owner alone, whole or not at all; nothing is overwritten."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.writelines(pieces)
+        except BaseException:
+            path.unlink()
+            raise
     except OSError as e:
         raise CallerError(f'cannot write "{path}": {e.strerror}') from None
 
