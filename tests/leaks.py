@@ -2,7 +2,6 @@
 which systems do. `tests/test_two_worlds.py` must find every one.
 """
 
-import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from typing import Any
 
 from bugs import patched
 from exchange_bugs import saying
-from relto import canonical, courier, exchange, node, payloads
+from relto import canonical, courier, exchange, node, sealing
 from relto.items import Item
 from relto.links import LinkError, Request, Response
 from relto.peering import REFUSED, RETRY, Peering
@@ -130,12 +129,8 @@ def _as_known(self: Certificates, envelopes: Any) -> Certificates:
     return Certificates({k: d for k, d in self.by_keyid.items() if k in needed})
 
 
-def _unpadded(plaintext: bytes) -> bytes:
-    return len(plaintext).to_bytes(8, "big") + plaintext
-
-
-def _compressed(plaintext: bytes) -> bytes:
-    return payloads.pad(zlib.compress(plaintext))
+def _no_padding(size_bytes: int) -> tuple[bytes, ...]:
+    return ()
 
 
 LEAKS: dict[str, Leak] = {
@@ -185,15 +180,14 @@ LEAKS: dict[str, Leak] = {
     "the manifest with all signatures, those for other releases too": Leak(
         lambda: patched(Item, "manifest_with", lambda self, *_: self.manifest_envelope), "JPN", 2
     ),
-    "a payload that is not padded": Leak(lambda: patched(node, "pad", _unpadded), "USA", 3),
-    "a payload that is compressed before it is padded": Leak(
-        lambda: patched(node, "pad", _compressed), "USA", 9
+    "a payload that is not padded": Leak(
+        lambda: patched(sealing, "padding", _no_padding), "USA", 3
     ),
     "a commitment to the content instead of the key": Leak(
         saying(
-            node.Node.draft,
+            node.Node._draft,
             "streams.commitment(key).hex()",
-            "hashlib.sha256(payload.encode()).hexdigest()",
+            "sealing.digest",
         ),
         "USA",
         3,

@@ -5,19 +5,24 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from checkers import check_all, check_kept_secret, watch
+from relto.certificates import decode_certificate
 from relto.decisions import Leg
 from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError
 from relto.events import Arrive, Complete, Decline, Dispatch, NotYet, Offer, Refused, Taken
 from relto.exchange import step
 from relto.hop import Hop
+from relto.instants import moment
 from relto.items import Item
+from relto.keys import issue
 from relto.payloads import Payload
 from relto.ports import JOURNAL_START, journal_link
 from relto.records import Approval, Hold, Manifest, Receipt, Refusal, Release, decode_record
@@ -45,7 +50,7 @@ from steps import (
     view,
 )
 from world import Refusal as Refused_
-from world import Weather, World, in_world, keys_of, person
+from world import Weather, World, der, in_world, keys_of, person
 
 OURS = "our fault"
 THEIRS = "their fault"
@@ -1335,3 +1340,25 @@ async def test_the_journal_is_a_chain_of_ids_and_codes(world: World) -> None:
             assert journal_link(previous, salt=row.salt, entry=row.entry) == link
             assert b"A report" not in row.entry
         assert any(e.get("item") == item for e in place.journal())
+
+
+@pytest.mark.parametrize("early_s", [0, 1])
+def test_a_node_signs_nothing_while_its_certificate_does_not_cover_its_clock(early_s: int) -> None:
+    """Nobody would believe it: what asked for the signature is to be tried again (F-11)."""
+    review = sender_states()["review"]
+    assert review is not None
+    begins = moment(NOW) + timedelta(seconds=early_s)
+    for party, item, event in (("KOR", review, approve(review)), ("USA", None, arrive())):
+        keys = keys_of(party)
+        key = decode_certificate(keys.node.certificate).public_key()
+        assert isinstance(key, Ed25519PublicKey)
+        certificate = issue(
+            ca=keys.ca, ca_key=keys.ca_key, public_key=key, role="node", name=None, now=begins,
+            validity=(begins, begins + timedelta(days=90)),
+        )  # fmt: skip
+        asked = view(party, item, certificate=der(certificate))
+        if early_s:
+            with pytest.raises(NotYet, match="our node's certificate is not valid"):
+                step(asked, event, NOW)
+        else:
+            assert step(asked, event, NOW).send

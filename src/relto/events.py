@@ -35,7 +35,7 @@ __all__ = [
 
 
 class NotYet(PeerError):
-    """Right, but ahead of our clock: the sender tries again."""
+    """Right, but ahead of our clock, or our clock is wrong: the sender tries again."""
 
 
 class Refused(CallerError):

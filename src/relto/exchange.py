@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from relto import envelope as dsse
+from relto.certificates import decode_certificate
 from relto.clauses import Citation
 from relto.consignments import Consignment
 from relto.decisions import Allow, Deny
@@ -35,6 +36,7 @@ from relto.events import (
     View,
 )
 from relto.explanations import needs
+from relto.instants import moment
 from relto.items import Incoming, Item, Outgoing, Proposal
 from relto.labels import Label, decode_holding
 from relto.questions import Question
@@ -110,6 +112,13 @@ def _existing(view: View) -> Item:
 
 
 def _signed(view: View, record: Record) -> Envelope:
+    """The record under our node's signature. Raises NotYet while nobody would believe it."""
+    at = str(record.to_json()["at"])
+    certificate = decode_certificate(view.certificate)
+    if not certificate.not_valid_before_utc <= moment(at) <= certificate.not_valid_after_utc:
+        raise NotYet(
+            f"our clock says {at}, when our node's certificate is not valid; see relto doctor"
+        )
     return dsse.sign(record.type(), record.encode(), [view.signer])
 
 

@@ -454,7 +454,7 @@ class Node:
                 await asyncio.to_thread(sealing.add, piece)
             await asyncio.to_thread(sealing.finish)
             return await self._draft(label, sealing, key, to, precedence, basis, by)
-        except BaseException:
+        except (Exception, asyncio.CancelledError):
             await self.drop_blob(name)
             raise
 

@@ -32,7 +32,6 @@ REST_S_MAX = 4_500.0  # how long a healed core may take: peers' keys are asked f
 log = logging.getLogger("relto")
 CANARY = b"canary that nobody may see in the clear"
 SPOKES = ("JPN", "KOR")
-CERTIFIED_FROM = "2014-01-01T00:00:00Z"  # what certificates here begin with
 
 Json = dict[str, Any]
 
@@ -257,13 +256,7 @@ class Play:
         return any(
             o.is_open and o.answers is not None and self._may_wait(path[1], after, o)
             for o in after.outgoing
-        ) or any(
-            # BUG: a node whose clock is before its certificate signs refusals that nobody takes.
-            not CERTIFIED_FROM <= _made_at(r) <= now
-            for i in after.incoming
-            for r in (i.result, *i.later)
-            if r
-        )
+        ) or any(_made_at(r) > now for i in after.incoming for r in (i.result, *i.later) if r)
 
     def _result_may_wait(self, peer: str, body: bytes) -> bool:
         if peer == self.left_behind:

@@ -10,7 +10,6 @@ SOON = (
     "the hub may sign the destination's receipt",
     "an approval of another path counts",
     "an approval of an earlier review counts",
-    "who leaves a digest out is not compared",
     "the same officer counts twice",
     "the receiver trusts the sender's decision",
     "a hold is ignored at dispatch",
