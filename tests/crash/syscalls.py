@@ -77,13 +77,13 @@ def struck(nodes: Victims, strike: Strike) -> Outcome:
         nodes.start(party)
         exchange(nodes)
         until(lambda: not nodes.is_up(party) or nodes.owed() == 0, "it ends or is done")
-    except LinkError:
-        with suppress(subprocess.TimeoutExpired):  # it has died, or is about to
-            nodes.processes[party].wait(ENDING_S)
-    except RuntimeError:
-        pass  # it did not start, or would not take it now
+    except (LinkError, RuntimeError):
+        pass  # it died, did not start, or would not take it now
     traced = log.read_text()
     hit = "(INJECTED)" in traced or "+++ killed by SIGKILL" in traced
+    if hit and party in nodes.processes and strike.effect != "error=ENOSPC":
+        with suppress(subprocess.TimeoutExpired):  # it has died, or is about to
+            nodes.processes[party].wait(ENDING_S)
     if nodes.processes.get(party) is not None and not nodes.is_up(party):
         code = nodes.bury(party)
     elif party in nodes.processes:
