@@ -1,12 +1,17 @@
 """What was not handled in time is said at the sender, once, and is over when it is handled."""
 
 import asyncio
+import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from relto.alarms import HANDLING_S, alarms
+from relto.alarms import HANDLING_S, Alarm, alarms, watch
 from relto.instants import instant, moment
+from relto.items import Item, Outgoing
+from relto.stores import MemoryStore
+from steps import sender_states
 from world import START, World, in_world
 
 
@@ -101,3 +106,30 @@ async def test_an_alarm_outlives_the_process(world: World) -> None:
     await world.restart("KOR")
     assert late(world, "KOR") == [(item, "JPN", "FLASH")]
     assert len(world["KOR"].journal("alarm")) == 1
+
+
+def test_what_is_watched_is_the_way_itself_and_not_its_place_in_the_item() -> None:
+    """A store that catches up drops ways that it had begun anew, and adds what is known of them."""
+    item = sender_states()["review"]
+    assert item is not None
+    [tokyo] = item.outgoing
+    washington = replace(tokyo, proposal=replace(tokyo.proposal, to="USA", path=("KOR", "USA")))
+    answering = replace(tokyo, answers="a" * 64, precedence="FLASH")
+    store = MemoryStore()
+
+    def watched(before: Item | None, *outgoing: Outgoing) -> tuple[Item, list[tuple[str, str]]]:
+        after = replace(item, outgoing=outgoing)
+        store.commit([lambda tx: watch(tx, before, after, START)])
+        with store.read() as reader:
+            rows = reader.listing("handling", limit=9)
+        found = [Alarm(**json.loads(row.body)) for row in rows]
+        return after, sorted((alarm.to, alarm.precedence) for alarm in found)
+
+    both, listed = watched(None, tokyo, washington)
+    assert listed == [("JPN", "PRIORITY"), ("USA", "PRIORITY")]
+    one, listed = watched(both, washington)  # the first was dropped: the second moves up
+    assert listed == [("USA", "PRIORITY")]
+    other, listed = watched(one, answering)  # as many as before, another one
+    assert listed == [("JPN", "FLASH")]
+    _, listed = watched(other, replace(answering, state="delivered"))
+    assert listed == []

@@ -10,10 +10,10 @@ from typing import Any
 
 from relto import canonical
 from relto.instants import instant, moment
-from relto.items import Item
+from relto.items import Item, Outgoing
 from relto.ports import Reader, Transaction
 
-__all__ = ["HANDLING_S", "Alarm", "alarms", "is_late", "raise_alarms", "watch"]
+__all__ = ["HANDLING_S", "Alarm", "alarms", "is_any_due", "is_late", "raise_alarms", "watch"]
 
 HANDLING_S = {"FLASH": 600, "IMMEDIATE": 1_800, "PRIORITY": 10_800, "ROUTINE": 21_600}
 """How long handling may take by precedence (DESIGN §1), in seconds."""
@@ -37,16 +37,24 @@ class Alarm:
 
 def watch(tx: Transaction, before: Item | None, item: Item, now: str) -> None:
     """Keep the list of what is not handled yet: called with every change of an item."""
-    were = () if before is None else before.outgoing
-    for number, outgoing in enumerate(item.outgoing):
-        was_open = number < len(were) and were[number].is_open
-        if outgoing.is_open and not was_open:
-            due = moment(now) + timedelta(seconds=HANDLING_S[outgoing.precedence])
-            alarm = Alarm(item.id, outgoing.proposal.to, outgoing.precedence, instant(due))
-            body = canonical.encode(alarm.to_json())
-            tx.put("handling", _key(item.id, number), body, state="in-time", rank=alarm.due)
-        elif was_open and not outgoing.is_open:
-            tx.delete("handling", _key(item.id, number))
+    were = {} if before is None else _open(before)
+    are = _open(item)
+    for key in were:
+        if key not in are:
+            tx.delete("handling", key)
+    for key, outgoing in are.items():
+        if key in were:
+            continue
+        due = moment(now) + timedelta(seconds=HANDLING_S[outgoing.precedence])
+        alarm = Alarm(item.id, outgoing.proposal.to, outgoing.precedence, instant(due))
+        body = canonical.encode(alarm.to_json())
+        tx.put("handling", key, body, state="in-time", rank=alarm.due)
+
+
+def is_any_due(reader: Reader, now: str) -> bool:
+    """Whether `raise_alarms` would raise one."""
+    rows = reader.listing("handling", state="in-time", limit=1)
+    return bool(rows) and rows[0].rank <= now
 
 
 def raise_alarms(tx: Transaction, now: str) -> list[Alarm]:
@@ -66,14 +74,19 @@ def alarms(reader: Reader) -> list[Alarm]:
     return [_alarm(row.body) for row in rows]
 
 
-def is_late(reader: Reader, item: str, number: int, now: str) -> bool:
-    """Whether the item's way of that number should have been handled before `now`, and was not."""
-    body = reader.get("handling", _key(item, number))
+def is_late(reader: Reader, item: Item, outgoing: Outgoing, now: str) -> bool:
+    """Whether a way of the item should have been handled before `now`, and was not."""
+    body = reader.get("handling", _key(item, outgoing))
     return body is not None and _alarm(body).due <= now
 
 
-def _key(item: str, number: int) -> str:
-    return f"{item}:{number:03d}"
+def _open(item: Item) -> dict[str, Outgoing]:
+    return {_key(item, outgoing): outgoing for outgoing in item.outgoing if outgoing.is_open}
+
+
+def _key(item: Item, outgoing: Outgoing) -> str:
+    """To one party, for one release that asked for it or for none, one way at most is open."""
+    return f"{item.id}:{outgoing.proposal.to}:{outgoing.answers or ''}"
 
 
 def _alarm(body: bytes) -> Alarm:

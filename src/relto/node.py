@@ -16,7 +16,7 @@ from typing import Any
 
 from relto import canonical, seal, streams
 from relto import envelope as dsse
-from relto.alarms import Alarm, raise_alarms, watch
+from relto.alarms import Alarm, is_any_due, raise_alarms, watch
 from relto.config import Config
 from relto.decisions import Engine
 from relto.envelope import Envelope
@@ -311,11 +311,10 @@ class Node:
 
     async def raise_alarms(self) -> None:
         """Say aloud what was not handled within its precedence's time."""
-        with self.store.read() as reader:
-            rows = reader.listing("handling", state="in-time", limit=1)
         now = self.clock.instant()
-        if not rows or rows[0].rank > now:
-            return
+        with self.store.read() as reader:
+            if not is_any_due(reader, now):
+                return
 
         def job(tx: Transaction) -> list[Alarm]:
             raised = raise_alarms(tx, now)

@@ -39,7 +39,7 @@ class Showing:
             "banner": banner(engine, held),
             "precedence": item.precedence,
             "at": item.at,
-            "to": [self._way(item, number) for number in range(len(item.outgoing))],
+            "to": [self._way(item, outgoing) for outgoing in item.outgoing],
             **({"exercise": True} if label.exercise else {}),
             **_given(title=self._title(item)),
         }
@@ -49,13 +49,12 @@ class Showing:
             return None
         return str(self.node.payload(item).header["title"])
 
-    def _way(self, item: Item, number: int) -> Json:
+    def _way(self, item: Item, outgoing: Outgoing) -> Json:
         """Where the item stands on its way to one party, as people see it."""
-        outgoing = item.outgoing[number]
         late = False
         if outgoing.is_open:
             with self.node.store.read() as reader:
-                late = is_late(reader, item.id, number, self.node.clock.instant())
+                late = is_late(reader, item, outgoing, self.node.clock.instant())
         error = ""
         if outgoing.outbox is not None:
             error = self._outbox_error(outgoing)
