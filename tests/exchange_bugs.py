@@ -143,7 +143,7 @@ BUGS: dict[str, Bug] = {
     "nothing is decided again at dispatch": Bug(
         saying(
             exchange._dispatch,
-            "codes = tuple(dict.fromkeys(r.code for r in decision.reasons))",
+            "codes = decision.codes",
             "state, codes = outgoing.state, ()",
         ),
         _case(

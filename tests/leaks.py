@@ -9,7 +9,7 @@ from typing import Any
 
 from bugs import patched
 from exchange_bugs import saying
-from relto import canonical, courier, exchange, node, sealing
+from relto import canonical, exchange, node, sealing
 from relto.items import Item
 from relto.links import LinkError, Request, Response
 from relto.peering import REFUSED, RETRY, Peering
@@ -164,9 +164,9 @@ LEAKS: dict[str, Leak] = {
     ),
     "approvals of other releases enclosed": Leak(
         saying(
-            courier.Courier._consignment,
-            "approvals += outgoing.approvals",
-            "approvals += [a for o in item.outgoing for a in o.approvals]",
+            Item.records_for,
+            "(*brought, *outgoing.approvals)",
+            "(*brought, *(a for o in self.outgoing for a in o.approvals))",
         ),
         "KOR",
         6,

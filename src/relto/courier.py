@@ -19,7 +19,7 @@ from relto.calls import Calls, Said
 from relto.clauses import Share
 from relto.config import Peer
 from relto.envelope import Envelope
-from relto.errors import PeerError, ReltoError, StoreBroken
+from relto.errors import PeerError, ReltoError, StoreBroken, why
 from relto.events import Dispatch, Taken
 from relto.hop import INLINE_BYTES_MAX, PARTS_MAX, PLAINTEXT_BYTES_MAX, Hop, seal_key
 from relto.items import Item, Outgoing
@@ -49,7 +49,6 @@ WITH_HUB_MS = 300_000  # the hub has it: it is offered anew now and then, should
 BLOCKED_MS = 30_000  # the decision may hold again, when an agreement does
 IDLE_S = 30.0
 OTHERS_S = 0.25
-NODE_KEY_BYTES_MAX = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ class Courier:
                 self.node.on_broken(e)
             except Exception as e:  # whatever one row does, the lane goes on to the others
                 level = logging.WARNING if isinstance(e, ReltoError) else logging.ERROR
-                log.log(level, "carrying-failed", extra={"peer": self.peer, "why": _why(e)})
+                log.log(level, "carrying-failed", extra={"peer": self.peer, "why": why(e)})
                 await self._sleep(index, RETRY_MS_FIRST / 1000)
 
     async def _is_back(self) -> bool:
@@ -212,8 +211,7 @@ class Courier:
         except LinkError as e:
             await self._later(left.values(), str(e))
         except Exception as e:
-            words = str(e) if isinstance(e, ReltoError) else type(e).__name__
-            await self._later(left.values(), f"could not be sent: {words}")
+            await self._later(left.values(), f"could not be sent: {why(e)}")
             raise
 
     async def _owed(self, row: OutboxRow, past_hub: dict[str, HpkePublicKey]) -> "_Owed | None":
@@ -236,9 +234,8 @@ class Courier:
 
     async def _stranded(self, row: OutboxRow, error: Exception) -> None:
         """One row cannot be sent, whatever the reason: it waits, and the others go on."""
-        words = _why(error)
-        log.warning("carrying-failed", extra={"peer": self.peer, "why": words})
-        await self._later([row], f"could not be sent: {words}")
+        log.warning("carrying-failed", extra={"peer": self.peer, "why": why(error)})
+        await self._later([row], f"could not be sent: {why(error)}")
 
     async def _granted(self, owed: "Sequence[_Owed]", precedence: int) -> "list[_Owed]":
         """Those that may leave: decided once more, journaled, under a lease, and made ready."""
@@ -384,16 +381,7 @@ class Courier:
     def _consignment(self, item: Item, outgoing: Outgoing, past_hub: HpkePublicKey | None) -> Hop:
         """Everything that the next node needs for one release; built anew for each attempt."""
         node = self.node
-        assert outgoing.release is not None  # noqa: S101  # it is in the outbox
-        prior_ids = {p.record_id for p in outgoing.prior}
-        approvals = [a for i in item.incoming if i.id in prior_ids for a in i.approvals]
-        approvals += outgoing.approvals
-        chain = (*outgoing.prior, outgoing.release)
-        records = (
-            item.manifest_with(chain[0], approvals),
-            *chain,
-            *{a.record_id: a for a in approvals}.values(),
-        )
+        records = item.records_for(outgoing)
         path = outgoing.proposal.path
         keys: dict[str, bytes] = {}
         sealed_keys: dict[str, bytes] = {}
@@ -414,11 +402,6 @@ class Courier:
         )
 
 
-def _why(error: Exception) -> str:
-    """What is told of an error: our own words, of a fault in the program only its kind."""
-    return str(error) if isinstance(error, ReltoError) else type(error).__name__
-
-
 def hub_is_blind(node: Node, outgoing: Outgoing) -> bool:
     """Whether the hub on the way does not read; all sources have one answer (DESIGN §4 (6))."""
     proposal = outgoing.proposal
@@ -429,9 +412,9 @@ def hub_is_blind(node: Node, outgoing: Outgoing) -> bool:
 
 
 def _outgoing(item: Item, release: str) -> Outgoing:
-    return next(
-        o for o in item.outgoing if o.release is not None and o.release.record_id == release
-    )
+    outgoing = item.outgoing_by(release)
+    assert outgoing is not None  # noqa: S101  # its release is in the outbox
+    return outgoing
 
 
 def _together(due: Sequence[OutboxRow]) -> list[OutboxRow]:

@@ -111,6 +111,11 @@ class Deny:
 
     reasons: tuple[Reason, ...]
 
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Their codes without repeats: what a refusal tells."""
+        return tuple(dict.fromkeys(reason.code for reason in self.reasons))
+
 
 class Engine(Compiled):
     """Decides by one regime. Holds no state but caches; safe to share between threads."""

@@ -9,11 +9,17 @@ __all__ = [
     "StoreBroken",
     "StoreError",
     "StoreFull",
+    "why",
 ]
 
 
 class ReltoError(Exception):
     """Anything that relto refuses; its text is one line that names what is wrong and the fix."""
+
+
+def why(error: BaseException) -> str:
+    """What is told of an error: our own words, of a fault in the program only its kind."""
+    return str(error) if isinstance(error, ReltoError) else type(error).__name__
 
 
 class CallerError(ReltoError):

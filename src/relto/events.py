@@ -56,7 +56,7 @@ class Denied:
 
     @property
     def codes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(r.code for r in self.deny.reasons))
+        return self.deny.codes
 
     def __str__(self) -> str:
         return f"may not go to {self.to}: {', '.join(self.codes)}"

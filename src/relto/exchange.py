@@ -356,7 +356,8 @@ def _refuse_upstream(
     """Our refusal to pass on what an incoming release asked for, signed, back along its path."""
     item = effects.item
     assert item is not None  # noqa: S101  # every caller has one
-    incoming = next(i for i in item.incoming if i.id == release)
+    incoming = item.incoming_by(release)
+    assert incoming is not None  # noqa: S101  # it is what we refuse to continue
     refusal = _signed(view, Refusal(item.id, view.party, _chain(incoming), codes, now))
     item = with_incoming(item, replace(incoming, later=(*incoming.later, refusal)))
     item = replace(
@@ -376,11 +377,8 @@ def _arrive(view: View, event: Arrive, now: str) -> Effects:
     if release.next != view.party or release.sender != event.sender:
         raise PeerError("wrongly routed: the release names another sender or next party")
     # (2) A repeat changes nothing and gets the same answer.
-    known = None
-    if view.item is not None:
-        known = next(
-            (i for i in view.item.incoming if i.id == consignment.release_envelope.record_id), None
-        )
+    release_id = consignment.release_envelope.record_id
+    known = None if view.item is None else view.item.incoming_by(release_id)
     if known is not None:
         return _repeat(view, event, known)
     if release.at > now or consignment.manifest.at > now:
@@ -483,7 +481,7 @@ def _check_again(view: View, consignment: Consignment, label: Label, now: str) -
     )
     decision = engine.decide_stated(question, release.path, release.basis)
     if isinstance(decision, Deny):
-        return tuple(dict.fromkeys(r.code for r in decision.reasons))
+        return decision.codes
     if decision.legs != release.legs:
         return ("marks-differ",)
     if any(
@@ -592,7 +590,7 @@ def pass_back(effects: Effects, outgoing: Outgoing) -> Effects:
     """A hub gives back, verbatim, the results that settle what it passed on."""
     item = effects.item
     assert item is not None  # noqa: S101  # every caller has one
-    incoming = next((i for i in item.incoming if i.id == outgoing.answers), None)
+    incoming = None if outgoing.answers is None else item.incoming_by(outgoing.answers)
     if incoming is None or outgoing.is_open:
         return effects
     known = {result.record_id for result in incoming.later}
@@ -615,7 +613,7 @@ def _settles(result: Envelope, to: str) -> bool:
 
 def _complete(view: View, event: Complete, now: str) -> Effects:
     item = _existing(view)
-    incoming = next((i for i in item.incoming if i.id == event.release), None)
+    incoming = item.incoming_by(event.release)
     if incoming is None or incoming.state != "receiving":
         return Effects(item)
     item = replace(item, stored=item.stored or event.release)
@@ -684,10 +682,10 @@ def _has_receipt_of(outgoing: Outgoing, party: str) -> bool:
 
 def _released(item: Item, release: str) -> tuple[int, Outgoing]:
     """The outgoing with that release, and where it stands. Raises CallerError."""
-    for index, outgoing in enumerate(item.outgoing):
-        if outgoing.release is not None and outgoing.release.record_id == release:
-            return index, outgoing
-    raise CallerError("no such release of this item")
+    outgoing = item.outgoing_by(release)
+    if outgoing is None:
+        raise CallerError("no such release of this item")
+    return item.outgoing.index(outgoing), outgoing
 
 
 def _dispatch(view: View, event: Dispatch, now: str) -> Effects:
@@ -702,7 +700,7 @@ def _dispatch(view: View, event: Dispatch, now: str) -> Effects:
     codes: tuple[str, ...] = ("marks-differ",)
     state = "blocked"
     if isinstance(decision, Deny):
-        codes = tuple(dict.fromkeys(r.code for r in decision.reasons))
+        codes = decision.codes
     elif len(outgoing.approvals) < Proposal.of(decision, label, view.party).officers:
         codes = ("approval-missing",)  # the regime asks for more officers than it did
     elif decision.legs == proposal.legs:

@@ -68,6 +68,10 @@ class Outgoing:
     received_bytes: int = 0  # of the ciphertext, by the next node, when it is sent in ranges
 
     @property
+    def release_id(self) -> str | None:
+        return None if self.release is None else self.release.record_id
+
+    @property
     def is_open(self) -> bool:
         return self.state not in ("delivered", "refused", "declined")
 
@@ -146,6 +150,31 @@ class Item:
         found = {s.keyid: s for s in self.manifest_signatures}
         fitting = tuple(found[key] for key in dict.fromkeys(keys) if key in found)
         return Envelope(Manifest.type(), self.manifest_payload, fitting or self.manifest_signatures)
+
+    def outgoing_by(self, release: str) -> Outgoing | None:
+        """The way on which that release of ours goes, if there is one."""
+        return next((o for o in self.outgoing if o.release_id == release), None)
+
+    def incoming_by(self, release: str) -> Incoming | None:
+        """What that release of another node brought, if it came here."""
+        return next((i for i in self.incoming if i.id == release), None)
+
+    def records_for(self, outgoing: Outgoing) -> tuple[Envelope, ...]:
+        """All that shows one release of ours: manifest, prior releases and it, their approvals."""
+        assert outgoing.release is not None  # noqa: S101  # asked only of what was released
+        prior = {p.record_id for p in outgoing.prior}
+        brought = (a for i in self.incoming if i.id in prior for a in i.approvals)
+        return self._records((*outgoing.prior, outgoing.release), (*brought, *outgoing.approvals))
+
+    def records_of(self, incoming: Incoming) -> tuple[Envelope, ...]:
+        """The same of a release that came here."""
+        return self._records((*incoming.prior, incoming.release), incoming.approvals)
+
+    def _records(
+        self, chain: tuple[Envelope, ...], approvals: tuple[Envelope, ...]
+    ) -> tuple[Envelope, ...]:
+        each_once = {a.record_id: a for a in approvals}
+        return (self.manifest_with(chain[0], approvals), *chain, *each_once.values())
 
     def label(self, words: Words) -> Label:
         return decode_label({"id": self.id, **self.manifest.label}, words)

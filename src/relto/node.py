@@ -642,12 +642,11 @@ class Node:
         body: Any = canonical.decode(row.body, size_bytes_max=len(row.body))
         release = body.get("release")
         item = self.read_item(tx, row.subject)
-        return item is not None and any(
-            o.release is not None
-            and o.release.record_id == release
-            and o.state in ("ready", "blocked")
-            and party in o.proposal.path[1:]
-            for o in item.outgoing
+        outgoing = None if item is None or release is None else item.outgoing_by(release)
+        return (
+            outgoing is not None
+            and outgoing.state in ("ready", "blocked")
+            and party in outgoing.proposal.path[1:]
         )
 
 
@@ -667,8 +666,7 @@ def _owed(peer: str, result: Envelope) -> str:
 
 def _with_outbox(item: Item, release: str, number: int) -> Item:
     outgoing = tuple(
-        replace(o, outbox=number) if o.release is not None and o.release.record_id == release else o
-        for o in item.outgoing
+        replace(o, outbox=number) if o.release_id == release else o for o in item.outgoing
     )
     return replace(item, outgoing=outgoing)
 

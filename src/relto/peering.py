@@ -294,7 +294,7 @@ class Peering:
         if item_id is None or not 0 < len(data) <= RANGE_BYTES_MAX:
             raise PeerError("no release waits for this range")
         item = self.node.item(item_id.decode())
-        incoming = next((i for i in item.incoming if i.id == release), None)
+        incoming = item.incoming_by(release)
         if incoming is None or incoming.record.sender != peer or incoming.state != "receiving":
             raise PeerError("no release waits for this range")
         size = item.manifest.ciphertext_bytes
@@ -352,7 +352,5 @@ def _precedence(part: Hop) -> int:
 
 
 def _is_receiving(effects: Effects, release: str) -> bool:
-    item = effects.item
-    return item is not None and any(
-        i.id == release and i.state == "receiving" for i in item.incoming
-    )
+    incoming = None if effects.item is None else effects.item.incoming_by(release)
+    return incoming is not None and incoming.state == "receiving"

@@ -57,19 +57,12 @@ def give_back(view: View, release: str, peer: str, now: str) -> GivenBack:
         PeerError: there is no such release, or it never answered it.
     """
     item = view.item
-    incoming = outgoing = None
-    if item is not None:
-        incoming = next((i for i in item.incoming if i.id == release), None)
-        outgoing = next(
-            (o for o in item.outgoing if o.release and o.release.record_id == release), None
-        )
+    incoming = None if item is None else item.incoming_by(release)
+    outgoing = None if item is None else item.outgoing_by(release)
     if item is not None and incoming is not None and incoming.record.sender == peer:
         results = tuple(r for r in (incoming.result, *incoming.later) if r is not None)
         whole = item.manifest.maker == peer and bool(item.stored)
-        approvals = incoming.approvals
-        chain = (*incoming.prior, incoming.release)
-        records = (item.manifest_with(chain[0], approvals), *chain)
-        return _given(item, records, approvals, results, whole, None)
+        return _given(item, (*item.records_of(incoming), *results), whole, None)
     if item is None or outgoing is None or outgoing.proposal.path[1] != peer:
         raise PeerError("no such release between us")
     theirs = {type(r) for _, r in _decoded(outgoing.results) if r.party == peer}
@@ -78,29 +71,19 @@ def give_back(view: View, release: str, peer: str, now: str) -> GivenBack:
     codes: tuple[str, ...] = ()
     if Receipt in theirs:
         codes = _again(view, item, outgoing, now)
-    assert outgoing.release is not None  # noqa: S101  # it was found by it
-    prior = {p.record_id for p in outgoing.prior}
-    approvals = (
-        *(a for i in item.incoming if i.id in prior for a in i.approvals),
-        *outgoing.approvals,
-    )
-    chain = (*outgoing.prior, outgoing.release)
-    records = (item.manifest_with(chain[0], approvals), *chain)
-    given = _given(item, records, approvals, outgoing.results, Receipt in theirs, outgoing)
-    return replace(given, codes=codes)
+    records = (*item.records_for(outgoing), *outgoing.results)
+    return _given(item, records, Receipt in theirs, outgoing, codes)
 
 
 def _given(
     item: Item,
     records: tuple[Envelope, ...],
-    approvals: tuple[Envelope, ...],
-    results: tuple[Envelope, ...],
     whole: bool,
     outgoing: Outgoing | None,
+    codes: tuple[str, ...] = (),
 ) -> GivenBack:
-    enclosed = {a.record_id: a for a in approvals}
-    records = (*records, *enclosed.values(), *results)
-    return GivenBack(records, item.certificates.for_envelopes(records), whole, outgoing)
+    certificates = item.certificates.for_envelopes(records)
+    return GivenBack(records, certificates, whole, outgoing, codes)
 
 
 def _again(view: View, item: Item, outgoing: Outgoing, now: str) -> tuple[str, ...]:
@@ -109,7 +92,7 @@ def _again(view: View, item: Item, outgoing: Outgoing, now: str) -> tuple[str, .
         return ("on-hold",)
     decision = decide_again(view, item, outgoing.proposal, now)
     if isinstance(decision, Deny):
-        return tuple(dict.fromkeys(reason.code for reason in decision.reasons))
+        return decision.codes
     return () if decision.legs == outgoing.proposal.legs else ("marks-differ",)
 
 
@@ -302,7 +285,7 @@ def _recover_incoming(
     if not ours:
         raise PeerError("given back is what we never answered; it is on its way as every other")
     result = next((e for e, r in ours if isinstance(r, Receipt)), ours[0][0])
-    known = next((i for i in item.incoming if i.id == envelope.record_id), None)
+    known = item.incoming_by(envelope.record_id)
     if known is not None and known.result is not None:
         result = known.result
     seen = {result.record_id} | {e.record_id for e in (known.later if known else ())}

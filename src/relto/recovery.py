@@ -20,7 +20,7 @@ from relto import canonical, streams
 from relto.clauses import Share
 from relto.consignments import Consignment
 from relto.courier import Courier
-from relto.errors import CallerError, PeerError, ReltoError, StoreBroken
+from relto.errors import CallerError, PeerError, ReltoError, StoreBroken, why
 from relto.events import Effects, Recover
 from relto.hop import INLINE_BYTES_MAX, Hop, key_id_of, open_hop, open_key
 from relto.links import LinkError
@@ -124,14 +124,13 @@ class Recovery:
             except StoreBroken as e:
                 self.node.on_broken(e)
             except Exception as e:  # whatever one peer does, it is asked again
-                words = str(e) if isinstance(e, ReltoError) else type(e).__name__
-                fields = {"peer": courier.peer, "why": words}
+                fields = {"peer": courier.peer, "why": why(e)}
                 if not isinstance(e, LinkError):
                     log.warning("asking-failed", extra=fields)
                 elif not courier.calls.error:
                     log.warning("link-down", extra=fields)
                 if courier.peer not in self._started:
-                    courier.calls.error = words
+                    courier.calls.error = why(e)
             await asyncio.sleep(wait_s)
             if wait_s < RETRY_S_MAX:
                 wait_s = min(2 * wait_s, RETRY_S_MAX)
