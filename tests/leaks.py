@@ -2,8 +2,9 @@
 which systems do. `tests/test_two_worlds.py` must find every one.
 """
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,6 +130,22 @@ def _as_known(self: Certificates, envelopes: Any) -> Certificates:
     return Certificates({k: d for k, d in self.by_keyid.items() if k in needed})
 
 
+@contextmanager
+def _committing_to_content() -> Iterator[None]:
+    """The manifest commits to what is sealed, header and all, instead of to its key."""
+    take = sealing.Sealing._take
+
+    def taken(self: sealing.Sealing, plaintext: bytes) -> None:
+        self.__dict__.setdefault("content", hashlib.sha256()).update(plaintext)
+        take(self, plaintext)
+
+    commit = saying(
+        node.Node._draft, "streams.commitment(key).hex()", "sealing.content.hexdigest()"
+    )
+    with patched(sealing.Sealing, "_take", taken), commit():
+        yield
+
+
 def _no_padding(size_bytes: int) -> tuple[bytes, ...]:
     return ()
 
@@ -183,15 +200,7 @@ LEAKS: dict[str, Leak] = {
     "a payload that is not padded": Leak(
         lambda: patched(sealing, "padding", _no_padding), "USA", 3
     ),
-    "a commitment to the content instead of the key": Leak(
-        saying(
-            node.Node._draft,
-            "streams.commitment(key).hex()",
-            "sealing.digest",
-        ),
-        "USA",
-        3,
-    ),
+    "a commitment to the content instead of the key": Leak(_committing_to_content, "USA", 3),
     "a hold sends everything again": Leak(
         saying(node.Node.hold, "if not self._passes(tx, row, record.to):", "if False:"), "USA", 7
     ),
