@@ -6,8 +6,6 @@ way that a warning can take between two parties without a pact of their own.
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +21,8 @@ from relto.framing import framed
 from relto.keys import Passphrase, ScryptCost, create_key_folder
 from relto.links import Limits, unix_request
 
-ROOT = Path(__file__).resolve().parent.parent
 REGIME = Path(__file__).resolve().parent / "regime"
+WATCHED = Path(__file__).resolve().parent / "watched.py"
 PARTIES = {"JPN": ("sato",), "KOR": ("kim",), "USA": ("smith",)}
 LINKS = [("KOR", "USA"), ("JPN", "USA")]
 PAYLOAD_BYTES = 4096
@@ -41,7 +39,6 @@ class Nodes(Coalition):
         super().__init__(folder, REGIME, PARTIES, LINKS)
         self.arrivals: dict[str, int] = {}
         self._arrived = threading.Condition()
-        self._made = 0
 
     def make(self) -> None:
         self.passphrase_file.write_text(PASSPHRASE + "\n")
@@ -58,23 +55,19 @@ class Nodes(Coalition):
                 validity=(now - timedelta(days=1), now + timedelta(days=1000)),
             )  # fmt: skip
 
-    def _spawn(self, party: str) -> None:
+    def serve_command(self, party: str) -> list[str]:
+        """Tokyo's node is watched: it tells of each item that it has committed."""
+        python, *relto = super().serve_command(party)
         if party != "JPN":
-            super()._spawn(party)
-            return
-        reading, writing = os.pipe()
-        with (self.folder / party / "node.log").open("a") as log:
-            self.processes[party] = subprocess.Popen(
-                [sys.executable, "-m", "bench.watched", "node", "serve", str(self.node(party)),
-                 "--passphrase-file", str(self.passphrase_file)],
-                stdout=subprocess.PIPE, stderr=log, text=True, pass_fds=[writing], cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "BENCH_FD": str(writing)},
-            )  # fmt: skip
-        os.close(writing)
-        threading.Thread(target=self._listen, args=(reading,), daemon=True).start()
+            return [python, *relto]
+        told = self.folder / "arrivals"
+        told.unlink(missing_ok=True)
+        os.mkfifo(told)
+        threading.Thread(target=self._listen, args=(told,), daemon=True).start()
+        return [python, str(WATCHED), str(told), *relto[2:]]
 
-    def _listen(self, reading: int) -> None:
-        with os.fdopen(reading) as lines:
+    def _listen(self, told: Path) -> None:
+        with told.open() as lines:
             for line in lines:
                 at, item = line.split()
                 with self._arrived:

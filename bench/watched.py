@@ -1,7 +1,7 @@
 """A node as `relto node serve` runs it, that also tells when it has committed an item.
 
 Beside the product, which knows nothing of it: the store's commit is wrapped, and after each one
-that holds a new item a line `<monotonic ns> <item id>` goes to the file descriptor in BENCH_FD.
+that holds a new item a line `<monotonic ns> <item id>` goes to the pipe whose path comes first.
 """
 
 import os
@@ -15,7 +15,7 @@ from relto.stores import sqlite
 from relto.stores.rows import SqlTransaction
 
 
-def watch(fd: int) -> None:
+def watch(told: int) -> None:
     """Wrap commit and put of every store of this process."""
     put, commit = SqlTransaction.put, sqlite.SqliteStore.commit
     seen: list[str] = []
@@ -32,7 +32,7 @@ def watch(fd: int) -> None:
         results = commit(self, jobs)
         at = time.monotonic_ns()
         if seen:
-            os.write(fd, "".join(f"{at} {item}\n" for item in seen).encode())
+            os.write(told, "".join(f"{at} {item}\n" for item in seen).encode())
         return results
 
     SqlTransaction.put = watched_put  # type: ignore[method-assign]
@@ -40,5 +40,5 @@ def watch(fd: int) -> None:
 
 
 if __name__ == "__main__":
-    watch(int(os.environ["BENCH_FD"]))
-    sys.exit(main(sys.argv[1:]))
+    watch(os.open(sys.argv[1], os.O_WRONLY))
+    sys.exit(main(sys.argv[2:]))

@@ -21,7 +21,14 @@ from relto.config import Peer
 from relto.envelope import Envelope
 from relto.errors import PeerError, ReltoError, StoreBroken, why
 from relto.events import Dispatch, Taken
-from relto.hop import INLINE_BYTES_MAX, PARTS_MAX, PLAINTEXT_BYTES_MAX, Hop, seal_key
+from relto.hop import (
+    INLINE_BYTES_MAX,
+    PARTS_MAX,
+    PLAINTEXT_BYTES_MAX,
+    RANGE_BYTES_MAX,
+    Hop,
+    seal_key,
+)
 from relto.items import Item, Outgoing
 from relto.links import LinkError
 from relto.node import Node
@@ -37,7 +44,6 @@ ROW_BYTES_MAX = 1024 * 1024
 ROWS_MAX = 32  # that one lane has in hand at once
 ALONE_FROM = 2  # failed attempts after which a row goes alone
 MESSAGE_BYTES = PLAINTEXT_BYTES_MAX - 4096  # parts that share a message; a larger one goes alone
-RANGE_BYTES = 1024 * 1024
 LANES = (1, 3)  # the least precedence (3 is ROUTINE) that each lane of a peer still carries
 """Two lanes a peer: one for FLASH and IMMEDIATE alone, which never waits behind the other."""
 
@@ -314,7 +320,7 @@ class Courier:
 
     async def _send_range(self, owed: "_Owed", offset: int) -> Said:
         """One range of a large ciphertext, under its lease; then whatever is most urgent."""
-        size = min(RANGE_BYTES, owed.size_bytes - offset)
+        size = min(RANGE_BYTES_MAX, owed.size_bytes - offset)
         stored = owed.item.stored
         data = await asyncio.to_thread(lambda: self.node.store.blob_read(stored, offset, size))
         return await self.calls.send_range(owed.release, offset, data, owed.lease_until_ms)

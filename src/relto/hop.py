@@ -22,6 +22,7 @@ __all__ = [
     "INLINE_BYTES_MAX",
     "PARTS_MAX",
     "PLAINTEXT_BYTES_MAX",
+    "RANGE_BYTES_MAX",
     "SEALED_BYTES_MAX",
     "VERSION",
     "Hop",
@@ -36,6 +37,8 @@ VERSION = 1
 INLINE_BYTES_MAX = 64 * 1024
 """Ciphertext up to this lies in the store's rows and rides in the hop message; what is larger lies
 in a file and follows in ranges."""
+
+RANGE_BYTES_MAX = 1024 * 1024  # of a ciphertext that follows in ranges
 
 RECORDS_MAX = 64
 PARTS_MAX = 64

@@ -24,7 +24,7 @@ from relto.courier import Courier
 from relto.errors import CallerError, PeerError, ReltoError, StoreFull
 from relto.events import Arrive, Complete, Effects, NotYet
 from relto.events import Result as ResultEvent
-from relto.hop import SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
+from relto.hop import RANGE_BYTES_MAX, SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
 from relto.links import LinkError, Request, Response
 from relto.marks import PARTY_PATTERN
 from relto.node import Node
@@ -41,7 +41,6 @@ log = logging.getLogger("relto.peering")
 _CIPHERTEXT = re.compile(r"/relto/v1/ciphertext/([0-9a-f]{64})\Z")
 _NODE_KEY = re.compile(rf"/relto/v1/node-key/({PARTY_PATTERN})\Z")
 _OFFSET = re.compile(r"offset=(0|[1-9][0-9]{0,12})\Z")
-RANGE_BYTES_MAX = 1024 * 1024
 LONG_BYTES = 128 * 1024  # a hop message above it waits until nothing urgent is at work
 
 

@@ -12,7 +12,7 @@ from relto import canonical
 from relto.courier import Courier, hub_is_blind
 from relto.errors import PeerError
 from relto.events import NotYet
-from relto.hop import INLINE_BYTES_MAX, Hop, seal_hop, seal_key
+from relto.hop import INLINE_BYTES_MAX, RANGE_BYTES_MAX, Hop, seal_hop, seal_key
 from relto.instants import moment
 from relto.items import Item
 from relto.links import Request, Response
@@ -24,9 +24,8 @@ from relto.recovering import GivenBack, give_back, seal_again
 from relto.seal import HpkePublicKey
 from relto.shared import page
 
-__all__ = ["RANGE_BYTES_MAX", "Returning"]
+__all__ = ["Returning"]
 
-RANGE_BYTES_MAX = 1024 * 1024
 GIVEN_PER_S_MAX = 100  # releases and ranges to one peer
 SEALED_KEY_BYTES_MAX = 8192
 RELAY_TIMEOUT_S = 5.0

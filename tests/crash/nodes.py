@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,6 +17,7 @@ from e2e.nodes import LINKS, PARTIES, Nodes, make_keys, until
 from relto.framing import framed
 from relto.links import LinkError, unix_request
 
+WEAK = Path(__file__).parent / "weak.py"
 CARRIED = Path(__file__).parents[1] / "data" / "carried"
 MARK = {"JPN": "JPN:HI", "KOR": "KOR:III"}
 TOPICS = ("passed", "automatic")  # by way of a hub that reads, and of one that does not
@@ -30,25 +29,20 @@ PAUSE_S_MAX = 6.0  # longer than a lease
 
 class Victims(Nodes):
     """Nodes that get killed. `prefix` is a command under which a party's next process runs;
-    `module` what python runs instead of relto."""
+    `weak` the level of `synchronous` with which a store does not wait for the disk."""
 
     def __init__(self, folder: Path, keys: Path) -> None:
         super().__init__(folder, CARRIED, PARTIES, LINKS, keys=keys)
         self.prefix: dict[str, list[str]] = {}
-        self.module: dict[str, list[str]] = {}
+        self.weak: dict[str, int] = {}
         self.acknowledged: dict[str, tuple[str, str]] = {}
         self.attempts: Counter[str] = Counter()  # items that each node was asked to take
 
-    def _spawn(self, party: str) -> None:
-        with (self.folder / party / "node.log").open("a") as log:
-            self.processes[party] = subprocess.Popen(
-                [*self.prefix.get(party, []), sys.executable, "-m",
-                 *self.module.get(party, ["relto"]), "node", "serve", str(self.node(party)),
-                 "--passphrase-file", str(self.passphrase_file)],
-                stdout=subprocess.PIPE, stderr=log, text=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1",
-                     "PYTHONPATH": str(Path(__file__).parents[1])},
-            )  # fmt: skip
+    def serve_command(self, party: str) -> list[str]:
+        python, *relto = super().serve_command(party)
+        if party in self.weak:
+            relto = [str(WEAK), str(self.weak[party]), *relto[2:]]
+        return [*self.prefix.get(party, []), python, *relto]
 
     def store(self, party: str) -> Path:
         return self.node(party) / "store"

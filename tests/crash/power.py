@@ -85,7 +85,7 @@ def on_disks(level: int | None) -> Iterator[tuple[Victims, dict[str, Disk]]]:
             disks[party] = Disk(nodes.folder / f"{party}.img", nodes.store(party))
             stack.callback(disks[party].close)
             if level is not None:
-                nodes.module[party] = ["crash.weak", str(level)]
+                nodes.weak[party] = level
         nodes.start_all()
         try:
             yield nodes, disks

@@ -1,6 +1,6 @@
 """A node whose store does not wait for the disk: what a power cut must be seen to break.
 
-`python -m crash.weak LEVEL node serve …`; LEVEL is SQLite's `synchronous`: 0 is OFF, 1 NORMAL.
+`python weak.py LEVEL node serve …`; LEVEL is SQLite's `synchronous`: 0 is OFF, 1 NORMAL.
 """
 
 import sys

@@ -9,22 +9,21 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from checkers import answer_of, is_signed, readers_of
 from relto import canonical, peering, seal, streams
 from relto.clauses import Citation, Share
 from relto.decisions import Engine
 from relto.envelope import Envelope
-from relto.errors import PeerError
 from relto.hop import Hop, key_id_of
 from relto.items import Incoming, Item, Outgoing
 from relto.labels import decode_holding
 from relto.questions import Question
-from relto.records import Approval, Manifest, Receipt, Record, Refusal, Release, decode_record
+from relto.records import Approval, Manifest, Receipt, Refusal, Release, decode_record
 from relto.seal import HpkePrivateKey
 from relto.stores.memory import State
 from relto.trust import Trust
 from sim.coalition import Coalition, Exchange, Place, entry_of, item_of
 from sim.loop import PROCESS
-from world import OFFICERS
 
 __all__ = ["Rules"]
 
@@ -119,43 +118,6 @@ def ciphertext_of(place: Place, item: Item) -> bytes:
     blob = place.disk._blobs[item.stored]
     assert blob.synced is not None, "a row refers to what was never synced"
     return blob.synced
-
-
-def is_signed(trust: Trust, envelope: Envelope, kind: type[Record], item: Item) -> bool:
-    record = decode_record(envelope, kind)
-    party = str(getattr(record, "party", "") or getattr(record, "sender", ""))
-    try:
-        trust.verify_node(envelope, kind, party=party, certificates=item.certificates)
-    except PeerError:
-        return False
-    return True
-
-
-def answer_of(trust: Trust, item: Item, outgoing: Outgoing) -> str:
-    """`delivered` or `refused`, as a signed record of a party on the path says, or nothing."""
-    assert outgoing.release is not None
-    for envelope in outgoing.results:
-        kind = Receipt if envelope.payload_type == Receipt.type() else Refusal
-        record = decode_record(envelope, kind)
-        assert isinstance(record, Receipt | Refusal)
-        fits = record.item == item.id and outgoing.release.record_id in record.releases
-        if not fits or not is_signed(trust, envelope, kind, item):
-            continue
-        if isinstance(record, Refusal) and record.party in outgoing.proposal.path[1:]:
-            return "refused"
-        if isinstance(record, Receipt) and record.party == outgoing.proposal.to:
-            return "delivered"
-    return ""
-
-
-def readers_of(item: Item) -> set[str]:
-    """The maker, and those whom the label and every source of it name."""
-    label = item.manifest.label
-    lists: list[Any] = [label, *label.get("sources", [])]
-    readers = set(OFFICERS)
-    for each in lists:
-        readers &= {each["originator"], *each["releasable_to"]}
-    return readers | {label["originator"]}
 
 
 # After every commit

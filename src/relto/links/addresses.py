@@ -36,13 +36,7 @@ class TlsAddress:
 
     def listen(self) -> socket.socket:
         """A listening socket; CallerError where the address is taken or cannot be used."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        try:
-            return socket.create_server((self.host, self.port), family=family, backlog=BACKLOG)
-        except OSError as exc:
-            raise CallerError(
-                f'cannot listen at "{self.host}" port {self.port}: {exc.strerror}'
-            ) from exc
+        return _listen(self.host, self.port)
 
     def leave(self, listener: socket.socket) -> None:
         """Stop listening."""
@@ -118,13 +112,7 @@ class LoopbackAddress:
 
     def listen(self) -> socket.socket:
         """As `TlsAddress.listen`."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        try:
-            return socket.create_server((self.host, self.port), family=family, backlog=BACKLOG)
-        except OSError as exc:
-            raise CallerError(
-                f'cannot listen at "{self.host}" port {self.port}: {exc.strerror}'
-            ) from exc
+        return _listen(self.host, self.port)
 
     def leave(self, listener: socket.socket) -> None:
         """Stop listening."""
@@ -160,3 +148,11 @@ def _remove_stale(path: Path) -> None:
         path.unlink()
         return
     raise CallerError(f'another process listens at "{path}": stop it or choose another path')
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        raise CallerError(f'cannot listen at "{host}" port {port}: {exc.strerror}') from exc

@@ -169,11 +169,17 @@ class Coalition:
         for party in self.parties:
             self._wait_until_ready(party)
 
+    def serve_command(self, party: str) -> list[str]:
+        """The command that runs a party's node, for whoever watches or disturbs it to add to."""
+        return [
+            sys.executable, "-m", "relto", "node", "serve", str(self.node(party)),
+            "--passphrase-file", str(self.passphrase_file),
+        ]  # fmt: skip
+
     def _spawn(self, party: str) -> None:
         with (self.folder / party / "node.log").open("a") as log:
             self.processes[party] = subprocess.Popen(  # noqa: S603  # our own command
-                [sys.executable, "-m", "relto", "node", "serve", str(self.node(party)),
-                 "--passphrase-file", str(self.passphrase_file)],
+                self.serve_command(party),
                 stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(),
             )  # fmt: skip
 
