@@ -223,7 +223,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a refusal is not journaled": Bug(
         saying(
-            node.Node._draft,
+            node.Node._happen,
             "await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))",
             "pass",
         ),

@@ -139,8 +139,18 @@ class Node:
 
     async def happen(self, item: str, event: Event) -> Effects:
         """One event to one item. A refusal by the decision is journaled before it is told."""
+        return await self._happen(item, event, lambda tx: self.apply(tx, item, event))
+
+    async def _happen(
+        self,
+        item: str,
+        event: Event,
+        job: Callable[[Transaction], Effects],
+        precedence: int = 1,
+    ) -> Effects:
+        """The same by a job that applies the event, and may write what belongs to it."""
         try:
-            effects: Effects = await self.submit(lambda tx: self.apply(tx, item, event))
+            effects: Effects = await self.submit(job, precedence)
         except Refused as e:
             refused = e
             await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))
@@ -486,14 +496,7 @@ class Node:
                 tx.put("blob", stored, item.encode())
             return self.apply(tx, item, event)
 
-        try:
-            effects: Effects = await self.submit(job, PRECEDENCES.index(precedence))
-        except Refused as e:
-            refused = e
-            await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))
-            raise
-        self.wake(send.peer for send in effects.send)
-        return effects
+        return await self._happen(item, event, job, PRECEDENCES.index(precedence))
 
     async def sweep(self) -> None:
         """At start: remove the contents that a crash left without a row that refers to them."""
