@@ -143,16 +143,20 @@ def _has_plain_shape(value: object, depth_left: int) -> bool:
     The leaves are told by what the encoder writes for them.
     """
     if type(value) is dict:
-        if not all(type(key) is str for key in value):
-            return False
+        for key in value:
+            if type(key) is not str:
+                return False
         inner = value.values()
     elif type(value) is list or type(value) is tuple:
         inner = value  # type: ignore[assignment]
     else:
         return type(value) in _LEAVES
-    return depth_left > 0 and all(
-        type(each) in _LEAVES or _has_plain_shape(each, depth_left - 1) for each in inner
-    )
+    if depth_left < 1:
+        return False
+    for each in inner:
+        if type(each) not in _LEAVES and not _has_plain_shape(each, depth_left - 1):
+            return False
+    return True
 
 
 _LEAVES = frozenset({str, int, bool})

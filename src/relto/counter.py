@@ -288,7 +288,7 @@ class Counter:
         effects = await self.node.draft(label, payload, body, to, precedence, basis, who)
         assert effects.item is not None  # noqa: S101  # a draft makes one
         await self.node.turns.wait(len(PRECEDENCES))  # sending it goes before telling of it
-        return self.showing.summary(effects.item)
+        return self.showing.summary(effects.item, title=str(payload.header["title"]))
 
     def _label(self, given: Json, sources: list[str]) -> tuple[Json, dict[str, list[Json]]]:
         """The label of our own item, with the sources that it was built from (DESIGN §3)."""

@@ -33,7 +33,7 @@ def instant(moment: datetime) -> str:
     utc = moment.astimezone(UTC)
     if utc.microsecond:
         utc = utc.replace(microsecond=0) + timedelta(seconds=1)
-    return utc.strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20)
+    return f"{utc.replace(tzinfo=None).isoformat()}Z"
 
 
 def moment(text: str) -> datetime:

@@ -458,10 +458,11 @@ class Node:
         key = self.random_bytes("payload-key", streams.KEY_BYTES)
         name = self.random_bytes("blob", BLOB_NAME_BYTES).hex()
         sealing = Sealing(self.store, name, key, payload.encode_header(), body.size_bytes)
+        in_place = sealing.is_short  # a thread would cost more than the work
         try:
             async for piece in body.pieces:
-                await asyncio.to_thread(sealing.add, piece)
-            await asyncio.to_thread(sealing.finish)
+                await _done(sealing.add, piece, in_place=in_place)
+            await _done(sealing.finish, in_place=in_place)
             return await self._draft(label, sealing, key, to, precedence, basis, by)
         except (Exception, asyncio.CancelledError):
             await self.drop_blob(name)
@@ -651,6 +652,14 @@ class Node:
             and outgoing.state in ("ready", "blocked")
             and party in outgoing.proposal.path[1:]
         )
+
+
+async def _done(work: Callable[..., None], *args: Any, in_place: bool) -> None:
+    """Have it done: in place, or by a thread while others go on."""
+    if in_place:
+        work(*args)
+    else:
+        await asyncio.to_thread(work, *args)
 
 
 def _part(pieces: Iterator[bytes]) -> bytes:

@@ -39,6 +39,11 @@ class Sealing:
         return self._digest.hexdigest()
 
     @property
+    def is_short(self) -> bool:
+        """Whether it will surely be a row's bytes: no disk is touched before the row is written."""
+        return self._plaintext_bytes <= INLINE_BYTES_MAX // 2
+
+    @property
     def inline(self) -> bytes:
         """The whole ciphertext, where it is to be a row's bytes."""
         return bytes(self._held)

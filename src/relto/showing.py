@@ -25,7 +25,9 @@ class Showing:
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def summary(self, item: Item) -> Json:
+    def summary(self, item: Item, *, title: str = "") -> Json:
+        """An item in a few lines. `title` is its own, for who knows it: else its payload is opened
+        for it."""
         engine = self.node.engine
         label = item.label(engine.regime)
         held = item.held_as or label.mark
@@ -41,7 +43,7 @@ class Showing:
             "at": item.at,
             "to": [self._way(item, outgoing) for outgoing in item.outgoing],
             **({"exercise": True} if label.exercise else {}),
-            **_given(title=self._title(item)),
+            **_given(title=title or self._title(item)),
         }
 
     def _title(self, item: Item) -> str | None:

@@ -432,9 +432,8 @@ def _outbox_digest(row: OutboxRow) -> bytes:
 
 def _digest(*fields: str | int | bytes) -> bytes:
     """SHA-256 over fields, each with its length before it, so that none can run into the next."""
-    digest = sha256()
+    parts: list[bytes] = []
     for field in fields:
-        data = str(field).encode() if isinstance(field, str | int) else field
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
-    return digest.digest()
+        data = field if type(field) is bytes else str(field).encode()
+        parts += (len(data).to_bytes(8, "big"), data)
+    return sha256(b"".join(parts)).digest()
