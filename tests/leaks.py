@@ -23,12 +23,16 @@ __all__ = ["LEAKS", "Leak"]
 class Leak:
     """`patch` plants it, and `viewer` can then tell two worlds apart.
 
-    `first` is the seed at which a short test begins, where the pairs before it do not show it.
+    `shows` are the places of its transcript (`Difference.places`) of which one is in the first line
+    that differs; what else differs there follows from it, and is `beside` it. `first` is the seed
+    at which a short test begins, where the pairs before it do not show it.
     """
 
     patch: Callable[[], AbstractContextManager[None]]
     viewer: str
+    shows: tuple[str, ...]
     first: int = 0
+    beside: tuple[str, ...] = ()
 
 
 Answers = Callable[[Peering, Request, Response], Awaitable[Response]]
@@ -150,6 +154,28 @@ def _no_padding(size_bytes: int) -> tuple[bytes, ...]:
     return ()
 
 
+def _of_a_consignment(*fields: str) -> tuple[str, ...]:
+    """Where it shows in what a spoke gets of an item: as it comes, and as it is given back."""
+    return tuple(
+        f"{line}: {field}"
+        for line in ("is asked by USA /hop", "is answered by USA /give-back")
+        for field in fields
+    )
+
+
+def _of_spokes(*fields: str) -> tuple[str, ...]:
+    """Where it shows in what the hub gets from a spoke."""
+    return tuple(
+        f"is asked by {party} /hop: {field}" for party in ("JPN", "KOR") for field in fields
+    )
+
+
+# An item with another manifest has another id.
+OF_THE_ID = ("release.item", "release.basis", "ciphertexts", "sealed_keys")
+SEQ = _of_a_consignment("release.seq")
+PRIOR = _of_a_consignment("release.prior")  # by their digests
+ANOTHER_ANSWER = ("is answered by USA /hop: status", "is answered by USA /hop: body")
+
 LEAKS: dict[str, Leak] = {
     "seq counts all records instead of milliseconds": Leak(
         saying(
@@ -158,19 +184,48 @@ LEAKS: dict[str, Leak] = {
             "return last + 1",
         ),
         "JPN",
+        SEQ,
+        beside=PRIOR,
     ),
     "seq counts the item's other recipients": Leak(
-        saying(exchange._release, "seq=view.seq,", "seq=view.seq + index,"), "KOR", 3
+        saying(exchange._release, "seq=view.seq,", "seq=view.seq + index,"), "KOR", SEQ, 3, PRIOR
     ),
-    "a number of all that the node did, in its answers": Leak(answering(_numbered), "KOR"),
-    "403 beside 404": Leak(answering(_forbidden_or_absent), "JPN"),
-    "another text for what exists": Leak(answering(_says_why), "KOR"),
-    "a shared counter in metrics that a peer can ask for": Leak(answering(_metrics), "KOR"),
-    "a queue's length in a status that a peer can ask for": Leak(answering(_status), "JPN"),
-    "the head of the journal": Leak(answering(_with_journal_head), "USA"),
-    "a header that differs": Leak(answering(_header), "JPN"),
-    "a 503 that only others' load produces": Leak(answering(_busy), "KOR", 2),
-    "a node key that shows whether a third party is up": Leak(answering(_asks_now), "KOR", 2),
+    "a number of all that the node did, in its answers": Leak(
+        answering(_numbered), "KOR", ("is answered by USA /hop: body",)
+    ),
+    "403 beside 404": Leak(
+        answering(_forbidden_or_absent), "JPN", ("is answered by USA /ciphertext: status",)
+    ),
+    "another text for what exists": Leak(
+        answering(_says_why), "KOR", ("is answered by USA /ciphertext: body",)
+    ),
+    "a shared counter in metrics that a peer can ask for": Leak(
+        answering(_metrics), "KOR", ("is answered by USA /metrics: body",)
+    ),
+    "a queue's length in a status that a peer can ask for": Leak(
+        answering(_status), "JPN", ("is answered by USA /status: body",)
+    ),
+    "the head of the journal": Leak(
+        answering(_with_journal_head),
+        "USA",
+        ("is answered by JPN /agreements: body", "is answered by KOR /agreements: body"),
+    ),
+    "a header that differs": Leak(
+        answering(_header),
+        "JPN",
+        ("is answered by USA /node-key: headers", "is answered by USA /hop: headers"),
+    ),
+    "a 503 that only others' load produces": Leak(answering(_busy), "KOR", ANOTHER_ANSWER, 2),
+    "a node key that shows whether a third party is up": Leak(
+        answering(_asks_now),
+        "KOR",
+        (
+            "is answered by USA /node-key: status",
+            "is answered by USA /node-key: body",
+            "is asked by USA /node-key: another line",
+        ),
+        2,
+    ),
     "a result is answered in another way where there is no such item": Leak(
         saying(
             exchange._result,
@@ -178,6 +233,7 @@ LEAKS: dict[str, Leak] = {
             'if item is None:\n        raise NotYet("a result',
         ),
         "KOR",
+        ANOTHER_ANSWER,
     ),
     "approvals of other releases enclosed": Leak(
         saying(
@@ -186,22 +242,51 @@ LEAKS: dict[str, Leak] = {
             "(*brought, *(a for o in self.outgoing for a in o.approvals))",
         ),
         "KOR",
+        _of_a_consignment("which records: approval"),
         6,
     ),
     "certificates of whoever had to do with the item": Leak(
-        lambda: patched(Certificates, "for_envelopes", _all_certificates), "JPN", 2
+        lambda: patched(Certificates, "for_envelopes", _all_certificates),
+        "JPN",
+        _of_a_consignment("certificates"),
+        2,
     ),
     "certificates in the order in which they became known": Leak(
-        lambda: patched(Certificates, "for_envelopes", _as_known), "KOR", 23
+        lambda: patched(Certificates, "for_envelopes", _as_known),
+        "KOR",
+        _of_a_consignment("order of certificates"),
+        23,
     ),
     "the manifest with all signatures, those for other releases too": Leak(
-        lambda: patched(Item, "manifest_with", lambda self, *_: self.manifest_envelope), "JPN", 2
+        lambda: patched(Item, "manifest_with", lambda self, *_: self.manifest_envelope),
+        "JPN",
+        _of_a_consignment("manifest signatures"),
+        2,
+        _of_a_consignment("certificates"),
     ),
     "a payload that is not padded": Leak(
-        lambda: patched(sealing, "padding", _no_padding), "USA", 3
+        lambda: patched(sealing, "padding", _no_padding),
+        "USA",
+        _of_spokes("manifest.ciphertext.bytes"),
+        3,
+        _of_spokes("manifest.ciphertext.sha256", *OF_THE_ID),
     ),
-    "a commitment to the content instead of the key": Leak(_committing_to_content, "USA", 3),
+    "a commitment to the content instead of the key": Leak(
+        _committing_to_content,
+        "USA",
+        _of_spokes("manifest.commitment"),
+        3,
+        _of_spokes(*OF_THE_ID),
+    ),
     "a hold sends everything again": Leak(
-        saying(node.Node.hold, "if not self._passes(tx, row, record.to):", "if False:"), "USA", 7
+        saying(node.Node.hold, "if not self._passes(tx, row, record.to):", "if False:"),
+        "USA",
+        _of_spokes("another line"),
+        7,
+        tuple(  # what came next where nothing was sent again
+            f"{line} {party} /node-key: another line"
+            for line in ("is not reached:", "is answered by")
+            for party in ("JPN", "KOR")
+        ),
     ),
 }

@@ -1,9 +1,11 @@
 """Many pairs of worlds: `make soak TWO=N` plays N for each party, then counts pairs to each leak.
 
-Results are for evidence/: what was played, what differed, and how soon each planted leak is found.
+Results are for evidence/: what was played, what differed, and how soon each planted leak is found
+in its place. A run is the same bytes in every process: `transcripts` is a digest of them all.
 """
 
 import argparse
+import hashlib
 import json
 import logging
 import statistics
@@ -14,7 +16,8 @@ from collections import Counter
 from typing import Any
 
 from leaks import LEAKS, Leak
-from two_worlds import VIEWERS, difference, pair_of
+from transcripts import compared, digest
+from two_worlds import VIEWERS, difference, pair_of, transcripts
 
 PAIRS_MAX = 300  # for each leak
 
@@ -30,7 +33,7 @@ def main() -> int:
     ).stdout.strip()
     played = {viewer: play(viewer, args.seed, args.pairs) for viewer in VIEWERS}
     leaks = {name: pairs_to_find(leak) for name, leak in LEAKS.items()}
-    found = [number for number in leaks.values() if number]
+    found = [leak["pairs"] for leak in leaks.values() if leak["is_in_its_place"]]
     result = {
         "commit": commit, "seeds": [args.seed, args.seed + args.pairs - 1], "played": played,
         "leaks": leaks, "leaks_found": len(found), "median_pairs": statistics.median(found),
@@ -44,6 +47,7 @@ def play(viewer: str, first: int, pairs: int) -> dict[str, Any]:
     acts: Counter[str] = Counter()
     same_acts = 0
     different: list[int] = []
+    whole = hashlib.sha256()
     start = time.monotonic()
     for seed in range(first, first + pairs):
         pair = pair_of(seed, viewer)
@@ -53,23 +57,27 @@ def play(viewer: str, first: int, pairs: int) -> dict[str, Any]:
             for act in (*pair.left, *pair.right)
         )
         same_acts += pair.left == pair.right
-        if found := difference(pair):
+        told = transcripts(pair)
+        whole.update("".join(map(digest, told)).encode())
+        if found := compared(*told):
             different.append(seed)
             print(f"{viewer} {seed}: {found}", file=sys.stderr)
     seconds = round(time.monotonic() - start)
     return {
         "pairs": pairs, "different": different, "acts": dict(sorted(acts.items())),
-        "pairs_of_one_history": same_acts, "seconds": seconds,
+        "pairs_of_one_history": same_acts, "transcripts": whole.hexdigest(), "seconds": seconds,
     }  # fmt: skip
 
 
-def pairs_to_find(leak: Leak) -> int | None:
-    """How many pairs it takes from the first seed on; None if `PAIRS_MAX` do not show it."""
+def pairs_to_find(leak: Leak) -> dict[str, Any]:
+    """How many pairs it takes from seed 0 on until it shows, and where it does."""
     for number in range(PAIRS_MAX):
         with leak.patch():
-            if difference(pair_of(number, leak.viewer)):
-                return number + 1
-    return None
+            found = difference(pair_of(number, leak.viewer))
+        if found is not None:
+            is_there = bool(set(found.places) & set(leak.shows))
+            return {"pairs": number + 1, "is_in_its_place": is_there, "places": found.places}
+    return {"pairs": PAIRS_MAX, "is_in_its_place": False, "places": ()}
 
 
 if __name__ == "__main__":

@@ -459,7 +459,7 @@ def test_only_certificates_that_signatures_need_are_kept() -> None:
 def test_one_person_with_two_certificates_is_one_officer() -> None:
     hop = consignment_hop()
     keys = keys_of("KOR")
-    second = person(keys.ca, keys.ca_key, "officer", "kim")
+    second = person(keys.ca, keys.ca_key, "officer", "kim", words="second")
     approval = replace(decode_record(hop.records[2], Approval), at="2015-01-04T23:59:59Z")
     again = second.sign(approval)
     release = decode_record(hop.records[1], Release)

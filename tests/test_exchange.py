@@ -677,7 +677,7 @@ async def test_one_officer_with_two_keys_is_one_officer(world: World) -> None:
     await world.approve("KOR", item, "JPN", "kim")
     waiting = world["KOR"].item(item)
     keys = keys_of("KOR")
-    second = person(keys.ca, keys.ca_key, "officer", "kim")
+    second = person(keys.ca, keys.ca_key, "officer", "kim", words="second")
     approval = decode_record(waiting.outgoing[0].approvals[0], Approval)
     later = replace(approval, at="2015-01-05T00:00:00Z")
     event = replace(

@@ -166,11 +166,13 @@ async def test_a_node_with_newly_certified_keys_has_back_what_the_old_ones_signe
     old = keys_of("KOR")
     renewed = replace(
         old,
-        node=person(old.ca, old.ca_key, "node"),
-        tls=person(old.ca, old.ca_key, "tls").certificate,
+        node=person(old.ca, old.ca_key, "node", words="new node"),
+        tls=person(old.ca, old.ca_key, "tls", words="new tls").certificate,
         storage_key=bytes([7]) * 32,
     )
-    with patch("world.keys_of", lambda party: renewed if party == "KOR" else keys_of(party)):
+    with patch.object(
+        world, "keys_of", lambda party: renewed if party == "KOR" else keys_of(party)
+    ):
         recovery = await put_back(world, "KOR", State())
         await ask(world, recovery)
         back = world["KOR"].item(item)

@@ -95,6 +95,7 @@ def test_a_node_signs_receipts() -> None:
 
 
 KOR = keys_of("KOR")
+OTHER = person(KOR.ca, KOR.ca_key, "node", words="other")
 BAD: dict[str, Callable[[], tuple[Envelope, Certificates]]] = {
     "no certificate": lambda: (KOR.node.sign(RECEIPT), Certificates()),
     "another party's node": lambda: (
@@ -109,7 +110,7 @@ BAD: dict[str, Callable[[], tuple[Envelope, Certificates]]] = {
     ),
     "another certificate than the key's": lambda: (
         KOR.node.sign(RECEIPT),
-        Certificates({KOR.node.signer.keyid: person(KOR.ca, KOR.ca_key, "node").certificate}),
+        Certificates({KOR.node.signer.keyid: OTHER.certificate}),
     ),
     "the CA itself": lambda: (KOR.node.sign(RECEIPT), certificates(KOR.ca_der)),
     "a signature over another record": lambda: (
@@ -206,7 +207,10 @@ def test_what_is_known_is_not_replaced_by_what_comes_later() -> None:
 
 def test_there_is_a_limit_to_how_many_are_carried() -> None:
     ca, key = keys_of("KOR").ca, keys_of("KOR").ca_key
-    many = [person(ca, key, "officer", f"o{i}").certificate for i in range(CERTIFICATES_MAX + 1)]
+    many = [
+        person(ca, key, "officer", f"o{i}", words=f"o{i}").certificate
+        for i in range(CERTIFICATES_MAX + 1)
+    ]
     assert len(certificates(*many[:-1]).by_keyid) == CERTIFICATES_MAX
     with pytest.raises(PeerError, match="more than 64"):
         certificates(*many)

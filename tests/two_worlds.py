@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,16 +22,14 @@ from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from relto import envelope as dsse
 from relto import streams
 from relto.envelope import Envelope
 from relto.hop import Hop, key_id_of, open_hop, seal_hop
-from relto.instants import moment
 from relto.items import Item
-from relto.keys import decode_certificate, make_ca
+from relto.keys import decode_certificate
 from relto.links import LinkError, Request, Response
 from relto.links.http import ClientWire, Refused, ServerWire, refusal
 from relto.payloads import Payload, bucket_size_bytes
@@ -40,24 +39,23 @@ from relto.seal import HYBRID, HpkePublicKey, Suite
 from relto.serving import PEER_LIMITS
 from relto.system import Surroundings
 from relto.trust import Certificates
+from transcripts import Difference, Told, compared, digest
 from world import (
     LINKS,
     OFFICERS,
-    P256,
-    START,
-    VALIDITY,
     Place,
     Refusal,
     World,
     WorldLink,
     _end,
-    keys_of,
+    authority,
     person,
 )
 
-__all__ = ["VIEWERS", "Pair", "Told", "difference", "pair_of"]
+__all__ = ["VIEWERS", "Pair", "difference", "pair_of", "transcripts"]
 
 ACTS_S = 100.0  # from one act that both worlds have to the next: all that it causes is over by then
+GENERATIONS = 4  # of keys, by seed
 OUTSIDER = "XXX"
 
 Json = dict[str, Any]
@@ -147,6 +145,7 @@ def ideal_cipher() -> Iterator[None]:
         yield
     finally:
         vars(streams)["AESGCM"] = real
+        IdealCipher.known.clear()
 
 
 @lru_cache(maxsize=65536)
@@ -162,32 +161,13 @@ def _verify(envelope: Envelope, public_key: Any, *, payload_type: str) -> bytes:
 # A world whose wires are listened to
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One thing that a party got to see: what it is, from whom, and its bytes."""
-
-    what: str
-    peer: str
-    data: bytes
-    inside: bytes = field(default=b"", compare=False)  # a hop message, opened: for people
-
-    def beside(self, other: "Told") -> str:
-        """Where it begins to differ from another."""
-        if (self.what, self.peer) != (other.what, other.peer):
-            return f"{self.what} {self.peer}: {self.data[:300]!r}"
-        mine, theirs = self.data, other.data
-        if self.inside != other.inside:
-            mine, theirs = self.inside, other.inside
-        start = next((n for n, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), 0)
-        around = mine[max(0, start - 200) : start + 200]
-        return f"{self.what} {self.peer}, {len(mine)} bytes, at {start}: {around!r}"
-
-
 class Listened(World):
     """A world in which a party's whole transcript is kept."""
 
     def __init__(self, viewer: str, setting: "Setting") -> None:
-        super().__init__(setting.regime, lanes=True, links=setting.links)
+        super().__init__(
+            setting.regime, lanes=True, links=setting.links, generation=setting.generation
+        )
         self.viewer = viewer
         self.setting = setting
         self.transcript: list[Told] = []
@@ -201,9 +181,11 @@ class Listened(World):
     def link(self, sender: str, receiver: str) -> WorldLink:
         return Wire(self, sender, receiver)
 
-    def tell(self, party: str, what: str, peer: str, data: bytes, inside: bytes = b"") -> None:
+    def tell(
+        self, party: str, what: str, peer: str, data: bytes, path: str = "", inside: bytes = b""
+    ) -> None:
         if party == self.viewer:
-            self.transcript.append(Told(what, peer, data, inside))
+            self.transcript.append(Told(what, peer, data, path, inside))
 
 
 class Wire(WorldLink):
@@ -213,7 +195,7 @@ class Wire(WorldLink):
 
     def __init__(self, world: Listened, sender: str, receiver: str, tls: bytes = b"") -> None:
         super().__init__(world, sender, receiver)
-        self._tls = tls or keys_of(sender).tls
+        self._tls = tls or world.keys_of(sender).tls
 
     async def request(
         self, method: str, path: str, body: bytes = b"", *, timeout_s: float, query: str = ""
@@ -222,20 +204,23 @@ class Wire(WorldLink):
         client = ClientWire(PEER_LIMITS)
         asked = client.ask(method, f"{path}?{query}" if query else path, body)
         if not place.is_up or (world.muted and self.sender == world.viewer):
-            world.tell(self.sender, "is not reached:", self.receiver, b"")
+            world.tell(self.sender, "is not reached:", self.receiver, b"", path)
             raise LinkError("connection refused")
         inside = b""
         if self.receiver == world.viewer and path.endswith("/hop"):
             inside = _inside(place, self.sender, body)
-        world.tell(self.receiver, "is asked by", self.sender, asked, inside)
+        world.tell(self.receiver, "is asked by", self.sender, asked, path, inside)
         if self.sender == world.viewer:
             request = Request(method, path, query, body, self._tls)
             world.requests.append((self.receiver, request))
         answer = await self._answer(place, asked)
-        world.tell(self.sender, "is answered by", self.receiver, answer)
         client.feed(answer)
         response = client.response()
         assert response is not None
+        inside = b""
+        if self.sender == world.viewer and "/give-back/" in path and response.status == 200:
+            inside = b"" if query else _inside(world[self.sender], self.receiver, response.body)
+        world.tell(self.sender, "is answered by", self.receiver, answer, path, inside)
         return response
 
     async def _answer(self, place: Place, asked: bytes) -> bytes:
@@ -457,7 +442,7 @@ class Probe(Act):
     def _results(self, world: Listened, peer: str) -> Iterator[Request]:
         """Receipts and refusals by the viewer for whatever it can name."""
         viewer = world.viewer
-        node = stranger() if viewer == OUTSIDER else keys_of(viewer).node
+        node = stranger() if viewer == OUTSIDER else world.keys_of(viewer).node
         at = world[peer].clock.instant()
         chains = [self.ids[i : i + 2] for i in range(0, len(self.ids) - 1, 2)]
         for item, release in [*chains, ("0" * 64, "1" * 64)]:
@@ -476,7 +461,7 @@ class Probe(Act):
         if world.viewer == OUTSIDER:
             key = b"{}"
         else:
-            node = keys_of(world.viewer).node
+            node = world.keys_of(world.viewer).node
             certificates = Certificates.of([node.certificate])
             key = Hop((world[world.viewer].node.node_key(),), certificates).encode()
         own = list(world[world.viewer].items()) if world.viewer != OUTSIDER else []
@@ -493,9 +478,7 @@ class Probe(Act):
 @cache
 def stranger() -> Any:
     """Somebody of a party that no agreement names."""
-    key = ec.generate_private_key(P256)
-    ca = make_ca(OUTSIDER, key=key, now=moment(START), exercise=True, validity=VALIDITY)
-    return person(ca, key, "node")
+    return person(*authority(OUTSIDER, "a stranger's ca"), "node", words="a stranger")
 
 
 def _public_key(world: Listened, party: str) -> bytes:
@@ -526,6 +509,7 @@ class Setting:
     regime: str
     links: tuple[tuple[str, str], ...] = LINKS
     clock: str = ""
+    generation: int = 0  # of keys: their order is another for each
 
 
 CARRIED = Setting("carried")
@@ -563,7 +547,10 @@ class _Author:
     def __init__(self, seed: int, viewer: str) -> None:
         self.random = random.Random(f"{seed}/{viewer}")
         self.viewer = viewer
-        self.setting = self.random.choice(VIEWERS[viewer])
+        setting = self.random.choice(VIEWERS[viewer])
+        self.by_hub = setting is not DIRECT
+        self.is_carried = setting is CARRIED
+        self.setting = replace(setting, generation=seed % GENERATIONS)
         self.names = 0
         self.is_mute = False
         self.open: set[tuple[str, str]] = set()  # what the hub may not have passed on
@@ -636,16 +623,16 @@ class _Author:
         return ways
 
     def _by_hub(self, maker: str, to: str, topic: str) -> bool:
-        return "USA" not in (maker, to) and self.setting is not DIRECT
+        return "USA" not in (maker, to) and self.by_hub
 
     def _topics(self, maker: str, to: str) -> list[tuple[str, str]]:
         is_hub = "USA" in (maker, to)
         low, high = LOW[maker], HIGH[maker]
-        if self.setting is CARRIED:
+        if self.is_carried:
             if is_hub:
                 return [("paired", low), ("paired", high)]
             return [("reviewed", low), ("reviewed", high), *((t, low) for t in (*BLIND, "passed"))]
-        if is_hub or self.setting is DIRECT:
+        if is_hub or not self.by_hub:
             return [("cyber", low), ("missile.launch", low), ("missile.launch", high)]
         return [("missile.launch", low), ("missile.launch", high), ("nuclear.test", low)]
 
@@ -756,8 +743,13 @@ def pair_of(seed: int, viewer: str) -> Pair:
 # Playing them
 
 
-def difference(pair: Pair) -> str:
-    """The first thing by which the viewer can tell the two worlds apart; empty if it cannot."""
+def difference(pair: Pair) -> Difference | None:
+    """The first line by which the viewer can tell the two worlds apart; None if it cannot."""
+    return compared(*transcripts(pair))
+
+
+def transcripts(pair: Pair) -> list[list[Told]]:
+    """All that the viewer gets to see in the two worlds."""
     with ideal_cipher():
         worlds = [Listened(pair.viewer, pair.setting) for _ in range(2)]
         try:
@@ -772,7 +764,7 @@ def difference(pair: Pair) -> str:
             for world in worlds:
                 asyncio.set_event_loop(world.loop)
                 world.__exit__()
-    return compared(*(world.transcript for world in worlds))
+    return [world.transcript for world in worlds]
 
 
 async def _play(world: Listened, acts: tuple[Act, ...], ends_s: float) -> None:
@@ -824,13 +816,15 @@ async def _end_of(world: Listened, ids: tuple[str, ...]) -> None:
         world.tell(world.viewer, "has journaled", str(row.number), repr(row).encode())
 
 
-def compared(left: list[Told], right: list[Told]) -> str:
-    for number, (one, other) in enumerate(zip(left, right, strict=False)):
-        if one != other:
-            seen = f"left {one.beside(other)}\n  right {other.beside(one)}"
-            return f"entry {number}:\n  {seen}"
-    less, more = sorted((left, right), key=len)
-    if len(less) != len(more):
-        odd = more[len(less)]
-        return f"in one world only: {odd.what} {odd.peer}: {odd.data[:300]!r}"
-    return ""
+def main() -> int:
+    """`python -m two_worlds SEED PARTY`: one pair again, with a digest of each transcript."""
+    pair = pair_of(int(sys.argv[1]), sys.argv[2])
+    left, right = transcripts(pair)
+    print(f"left {len(left)} lines {digest(left)}\nright {len(right)} lines {digest(right)}")
+    found = compared(left, right)
+    print(found or "no difference")
+    return int(found is not None)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

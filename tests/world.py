@@ -7,6 +7,7 @@ other node's `Peering.handle`, a store is in memory, and a commit takes as long 
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import random
@@ -14,7 +15,7 @@ import selectors
 import tomllib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache, partial
@@ -115,44 +116,86 @@ def der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-def person(
-    ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, role: str, name: str | None = None
-) -> Person:
-    """Somebody new whom a CA vouches for."""
-    key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-    is_node = role == "node"
-    key = ed25519.Ed25519PrivateKey.generate() if is_node else ec.generate_private_key(P256)
-    now = datetime.now(UTC)
-    leaf = issue(
-        ca=ca, ca_key=ca_key, public_key=key.public_key(), role=role, name=name, now=now,
-        validity=VALIDITY,
-    )  # fmt: skip
-    return Person(RepeatableSigner(key), der(leaf), name or "")
-
-
 P256 = ec.SECP256R1()
+MADE_AT = datetime(2014, 12, 1, tzinfo=UTC)
+
+
+def secret(words: str) -> bytes:
+    """32 bytes that are the same in every process: a key that anybody can make anew."""
+    return hashlib.sha256(f"a key for tests: {words}".encode()).digest()
+
+
+def p256(words: str) -> ec.EllipticCurvePrivateKey:
+    return ec.derive_private_key(int.from_bytes(secret(words)[:31], "big") + 1, P256)
+
+
+@contextmanager
+def repeatable_certificates() -> Iterator[None]:
+    """Certificates are signed without randomness (RFC 6979), so that their bytes repeat."""
+    original = x509.CertificateBuilder.sign
+
+    def sign(self: Any, key: Any, algorithm: Any) -> Any:
+        return original(self, key, algorithm, ecdsa_deterministic=True)
+
+    x509.CertificateBuilder.sign = sign  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        x509.CertificateBuilder.sign = original  # type: ignore[method-assign]
+
+
+def authority(party: str, words: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """A party's CA, of exercises, with its key."""
+    key = p256(words)
+    with repeatable_certificates():
+        ca = make_ca(party, key=key, now=MADE_AT, exercise=True, validity=VALIDITY, serial=1)
+    return ca, key
+
+
+def person(
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    role: str,
+    name: str | None = None,
+    *,
+    words: str,
+) -> Person:
+    """Somebody whom a CA vouches for; other `words` are other keys."""
+    key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey = p256(words)
+    if role == "node":
+        key = ed25519.Ed25519PrivateKey.from_private_bytes(secret(words))
+    with repeatable_certificates():
+        leaf = issue(
+            ca=ca, ca_key=ca_key, public_key=key.public_key(), role=role, name=name, now=MADE_AT,
+            validity=VALIDITY, serial=int.from_bytes(secret(f"{words}/serial")[:8], "big") + 2,
+        )  # fmt: skip
+    return Person(RepeatableSigner(key), der(leaf), name or "")
 
 
 @cache
 def keys_of(party: str, *, generation: int = 0) -> Keys:
     """The keys of a party; another `generation` is other keys that say they are the same party's.
 
-    They are made once a process, since making them is most of what a small test would do.
+    They are made once a process, since making them is most of what a small test would do, and are
+    the same in every process.
     """
-    ca_key = ec.generate_private_key(P256)
-    ca = make_ca(party, key=ca_key, now=datetime.now(UTC), exercise=True, validity=VALIDITY)
+
+    def made(role: str, name: str | None = None) -> Person:
+        return person(ca, ca_key, role, name, words=f"{party}/{generation}/{role}/{name}")
+
+    ca, ca_key = authority(party, f"{party}/{generation}/ca")
     return Keys(
         ca,
         ca_key,
-        person(ca, ca_key, "node"),
-        person(ca, ca_key, "tls").certificate,
-        {name: person(ca, ca_key, "officer", name) for name in OFFICERS[party]},
+        made("node"),
+        made("tls").certificate,
+        {name: made("officer", name) for name in OFFICERS[party]},
         bytes([generation + 1]) * 32,
     )
 
 
 @cache
-def regime_of(name: str) -> Regime:
+def regime_of(name: str, generation: int = 0) -> Regime:
     """A regime with the fingerprints of the parties' CAs filled in."""
     files, problems = read_folder(REGIMES[name])
     assert not problems.errors
@@ -160,14 +203,16 @@ def regime_of(name: str) -> Regime:
         if file.startswith("agreements/"):
             text = data.decode()
             parties = tomllib.loads(text)["parties"]
-            cas = {party: fingerprint(keys_of(party).ca) for party in parties}
+            cas = {
+                party: fingerprint(keys_of(party, generation=generation).ca) for party in parties
+            }
             files[file] = with_cas(text, cas).encode()
     return load_regime(files)
 
 
 @cache
-def engine_of(regime: str, party: str) -> Engine:
-    return Engine(closure(regime_of(regime), party))
+def engine_of(regime: str, party: str, generation: int = 0) -> Engine:
+    return Engine(closure(regime_of(regime, generation), party))
 
 
 # Time
@@ -312,7 +357,9 @@ class WorldLink:
         self, method: str, path: str, body: bytes = b"", *, timeout_s: float, query: str = ""
     ) -> Response:
         world, random_ = self.world, self.world.random
-        request = world.sent(self, Request(method, path, query, body, keys_of(self.sender).tls))
+        request = world.sent(
+            self, Request(method, path, query, body, world.keys_of(self.sender).tls)
+        )
         weather = world.weather
         if world.loses(request.path):
             raise LinkError("connection lost")
@@ -386,9 +433,9 @@ class Place:
 
     async def start(self, *, lanes: bool) -> None:
         """A new process on the store that is there."""
-        keys = keys_of(self.party)
-        cas = [keys_of(party).ca_der for party in OFFICERS]
-        engine = engine_of(self.world.regime, self.party)
+        keys = self.world.keys_of(self.party)
+        cas = [self.world.keys_of(party).ca_der for party in OFFICERS]
+        engine = engine_of(self.world.regime, self.party, self.world.generation)
         trust = Trust.under(engine.regime, cas, exercise=True)
         secrets_ = NodeSecrets(keys.node.signer, keys.node.certificate, keys.storage_key)
         self.writer = SteppedWriter(self, self.store)
@@ -492,8 +539,10 @@ class World:
         lanes: bool = False,
         links: tuple[tuple[str, str], ...] = LINKS,
         payload_bytes_max: int = PAYLOAD_BYTES_MAX,
+        generation: int = 0,
     ) -> None:
         self.regime = regime
+        self.generation = generation
         self.lanes = lanes
         self.links = {frozenset(link) for link in links}
         self.random = random.Random(seed)
@@ -564,6 +613,9 @@ class World:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, LinkError):
             self.faults.append(error)
+
+    def keys_of(self, party: str) -> Keys:
+        return keys_of(party, generation=self.generation)
 
     # what a world of another kind replaces
 
@@ -653,7 +705,7 @@ class World:
         self, sender: str, receiver: str, body: bytes, *, path: str = "/relto/v1/hop",
         query: str = "",
     ) -> int:  # fmt: skip
-        request = Request("POST", path, query, body, keys_of(sender).tls)
+        request = Request("POST", path, query, body, self.keys_of(sender).tls)
         response = await self.places[receiver].peering.handle(request)
         if response.status == 400:
             self.refusals.add(response.body)
@@ -743,7 +795,7 @@ class World:
         """What `relto review approve` sends: drafted by the node, signed by the officer."""
         target = f"/reviews/{item}/{to}?officer={officer}"
         review = await self.asked(party, "GET", target)
-        signer = keys_of(party).officers[officer]
+        signer = self.keys_of(party).officers[officer]
 
         def signed(kind: type[Record], text: str) -> Json:
             return sign(kind.type(), base64.b64decode(text), [signer.signer]).to_json()
@@ -770,7 +822,7 @@ class World:
 
     async def hold(self, party: str, to: str, *, on: bool) -> None:
         draft = await self.asked(party, "POST", "/holds/draft", {"to": to, "on": on})
-        signer = keys_of(party).officers[OFFICERS[party][0]]
+        signer = self.keys_of(party).officers[OFFICERS[party][0]]
         envelope = sign(Hold.type(), base64.b64decode(draft["hold"]), [signer.signer])
         certificate = base64.b64encode(signer.certificate).decode()
         body = {"hold": envelope.to_json(), "certificate": certificate}
