@@ -24,8 +24,17 @@ from relto.instants import moment
 from relto.items import Item
 from relto.keys import issue
 from relto.payloads import Payload
-from relto.ports import JOURNAL_START, journal_link
-from relto.records import Approval, Hold, Manifest, Receipt, Refusal, Release, decode_record
+from relto.ports import JOURNAL_START, Row, journal_link
+from relto.records import (
+    Approval,
+    Hold,
+    Manifest,
+    NodeKey,
+    Receipt,
+    Refusal,
+    Release,
+    decode_record,
+)
 from relto.stores.memory import Fault, State
 from relto.trust import Certificates, Verified
 from steps import (
@@ -49,8 +58,8 @@ from steps import (
     sender_states,
     view,
 )
+from world import Place, Weather, World, der, in_world, keys_of, person
 from world import Refusal as Refused_
-from world import Weather, World, der, in_world, keys_of, person
 
 OURS = "our fault"
 THEIRS = "their fault"
@@ -946,6 +955,60 @@ async def test_a_message_for_a_key_that_has_ended_is_sealed_again(world: World) 
     await world.settle()
     assert world["KOR"].outgoing(second, "USA").state == "delivered"
     assert world["KOR"].outgoing(item, "USA").state == "delivered"
+
+
+@in_world()
+async def test_a_key_made_while_the_clock_ran_ahead_is_renewed_once_it_is_right(
+    world: World,
+) -> None:
+    """Ahead of the certificate, that is: nobody takes what announces that key."""
+    place = world["USA"]
+    years_s = 30 * 365 * 24 * 3600
+    place.clock.wrong_by_s = years_s
+    await place.node.renew_key()
+    ahead = decode_record(place.node.node_key(), NodeKey)
+    assert ahead.expires > "2044"
+    place.clock.wrong_by_s = 0
+    await place.node.renew_key()
+    key = decode_record(place.node.node_key(), NodeKey)
+    assert (key.at[:10], key.expires[:10]) == ("2015-01-05", "2015-01-12")
+    assert key.seq > ahead.seq
+    item = await _approved(world, "KOR", "USA")
+    await world.settle()
+    assert world["KOR"].outgoing(item, "USA").state == "delivered"
+    keys = {
+        k: row.rank for (kind, k), row in place.store.state.documents.items() if kind == "hpke-key"
+    }
+    assert {rank[:10] for rank in keys.values()} == {"2015-01-12"}
+    await place.node.renew_key()
+    assert decode_record(place.node.node_key(), NodeKey) == key
+    place.clock.wrong_by_s = 8 * 24 * 3600
+    await place.node.renew_key()
+    assert not keys.keys() & {k for kind, k in place.store.state.documents if kind == "hpke-key"}
+
+
+@in_world("carried")
+async def test_a_hub_that_passes_on_an_earlier_key_is_not_believed(world: World) -> None:
+    calls = world["KOR"].couriers["USA"].calls
+    earlier = await calls.key_of("JPN", fresh=True)
+    [told] = _peer_keys(world["USA"], "JPN")
+    for place in world.places.values():
+        place.clock.wrong_by_s = 6.5 * 24 * 3600
+    await world["JPN"].node.renew_key()
+    await world["USA"].couriers["JPN"].calls.key_of("JPN", fresh=True)
+    later = await calls.key_of("JPN", fresh=True)
+    assert later.raw != earlier.raw
+    await world["USA"].node.submit(lambda tx: tx.put("peer-key", "JPN", told.body, rank=told.rank))
+    with pytest.raises(PeerError, match="older than the one before"):
+        await calls.key_of("JPN", fresh=True)
+    await world.restart("KOR")
+    with pytest.raises(PeerError, match="older than the one before"):
+        await world["KOR"].couriers["USA"].calls.key_of("JPN")
+
+
+def _peer_keys(place: Place, party: str) -> list[Row]:
+    with place.store.read() as reader:
+        return [r for r in reader.listing("peer-key", limit=9) if r.key == party]
 
 
 @in_world()

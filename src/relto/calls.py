@@ -137,6 +137,7 @@ class Calls:
         )
         if record.party != party or moment(record.expires) <= now:
             raise PeerError(f"the key of {party} at {self.peer} has expired")
+        await self.node.note_key(party, record.seq, relayed=party != self.peer)
         key = HpkePublicKey(bytes.fromhex(record.key), self.node.suite)
         if party == self.peer:
             announced = Hop(hop.records[:1], hop.certificates.for_signers(signers))

@@ -345,22 +345,29 @@ class Node:
     # keys
 
     async def renew_key(self) -> None:
-        """A new HPKE key when the present one has less than a day; expired ones are deleted."""
+        """A new HPKE key when the present one has less than a day; expired ones are deleted.
+
+        One that our clock dated ahead of itself counts for none, since nobody may take what
+        announces it, and lives no longer than one made now.
+        """
 
         def job(tx: Transaction) -> None:
             now = self.clock.now()
+            expires = instant(now.replace(microsecond=0) + HPKE_LIFE)
             newest = ""
             for row in tx.listing("hpke-key", limit=LISTING_MAX):
                 if moment(row.rank) <= now:
                     tx.delete("hpke-key", row.key)
                     self._hpke_keys.pop(row.key, None)
-                newest = max(newest, row.rank)
+                elif row.rank > expires:
+                    tx.put("hpke-key", row.key, row.body, rank=expires)
+                else:
+                    newest = max(newest, row.rank)
             if newest and moment(newest) > now + HPKE_RENEW_BEFORE:
                 return
             seed = self.random_bytes("hpke-key", seal.SEED_BYTES)
             public = HpkePrivateKey(seed, self.suite).public_key
             at = self.clock.instant()
-            expires = instant(now.replace(microsecond=0) + HPKE_LIFE)
             record = NodeKey(self.party, public.raw.hex(), self._use_seq(tx), at, expires)
             envelope = dsse.sign(NodeKey.type(), record.encode(), [self.secrets.signer])
             wrapped = self.wrap(seed, f"hpke-key/{public.key_id}")
@@ -397,6 +404,20 @@ class Node:
             known = reader.get("peer-key", party)
         if known != announced:
             await self.submit(lambda tx: tx.put("peer-key", party, announced, rank=expires))
+
+    async def note_key(self, party: str, seq: int, *, relayed: bool) -> None:
+        """Remember which announcement of a party's key was the newest.
+
+        Raises PeerError for an earlier one that somebody between us passes on: what a party itself
+        says of its key holds.
+        """
+        with self.store.read() as reader:
+            newest = int(reader.meta(f"node-key-seq:{party}") or b"0")
+        if relayed and seq < newest:
+            raise PeerError(f"a key of {party} that is older than the one before it")
+        if seq != newest:
+            value = str(seq).encode()
+            await self.submit(lambda tx: tx.set_meta(f"node-key-seq:{party}", value))
 
     def peer_key(self, party: str) -> bytes | None:
         """The announcement of a peer's key that we had last, while that key lives."""
