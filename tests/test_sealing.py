@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relto import streams
-from relto.errors import CallerError, PeerError
+from relto.errors import CallerError, PeerError, StoreBroken
 from relto.framing import framed, take_head
+from relto.links.http import Stream
 from relto.payloads import Payload, pad, read_header, unpad
 from relto.sealing import Sealing
 from relto.stores.memory import MemoryStore
+from world import World, in_world
 
 KEY = bytes(range(32))
 NAME = "ab" * 16
@@ -80,3 +82,34 @@ def test_a_framed_head_is_read_off_pieces(body: bytes, size: int) -> None:
     data = framed({"a": 1}, body)
     head, rest = take_head(data[i : i + size] for i in range(0, len(data), size))
     assert (head, b"".join(rest)) == ({"a": 1}, body)
+
+
+@in_world("carried", payload_bytes_max=4 * 1024 * 1024)
+async def test_a_byte_that_changes_between_the_two_passes_of_a_reading_is_found(
+    world: World,
+) -> None:
+    """The first pass held, so it is the store that is broken, and not the maker's payload."""
+    body = bytes(3_000_000)
+    place = world["KOR"]
+    item = place.item(await world.share("KOR", "KOR:III", "JPN", topics=("passed",), body=body))
+    for at, whole in ((10, 0), (-10, 2)):  # of pieces of about 1 MiB
+        _, stream = await place.node.read_payload(item, "kim")
+        place.store._blobs[item.stored].data[at] ^= 1
+        pieces, fault = await _pieces(stream)
+        assert len(pieces) == whole
+        assert "was damaged in the store while it was read" in str(fault)
+        place.store._blobs[item.stored].data[at] ^= 1
+    _, stream = await place.node.read_payload(item, "kim")
+    pieces, fault = await _pieces(stream)
+    assert (b"".join(pieces), fault) == (body, None)
+
+
+async def _pieces(stream: Stream) -> tuple[list[bytes], StoreBroken | None]:
+    """What came, and what ended it."""
+    pieces = []
+    try:
+        async for piece in stream.pieces:
+            pieces.append(piece)
+    except StoreBroken as e:
+        return pieces, e
+    return pieces, None

@@ -319,11 +319,18 @@ class Courier:
                 log.warning("carrying-failed", extra={"peer": self.peer, "why": str(result)})
 
     async def _send_range(self, owed: "_Owed", offset: int) -> Said:
-        """One range of a large ciphertext, under its lease; then whatever is most urgent."""
+        """One range of a large ciphertext, under its lease; then whatever is most urgent.
+
+        Raises StoreBroken where the ciphertext was damaged here.
+        """
         size = min(RANGE_BYTES_MAX, owed.size_bytes - offset)
         stored = owed.item.stored
         data = await asyncio.to_thread(lambda: self.node.store.blob_read(stored, offset, size))
-        return await self.calls.send_range(owed.release, offset, data, owed.lease_until_ms)
+        said = await self.calls.send_range(owed.release, offset, data, owed.lease_until_ms)
+        if said.word == "refused" and offset + size == owed.size_bytes:
+            # Either the peer has something against it, or what we sent was not what we signed.
+            await asyncio.to_thread(self.node.require_whole, owed.item)
+        return said
 
     def _answered(self, owed: "_Owed", said: Said, tx: Transaction) -> None:
         """What the peer said of one part: only an optimisation, but for results."""

@@ -559,6 +559,14 @@ class Node:
         for offset in range(0, size, BLOB_PART_BYTES):
             yield self.store.blob_read(item.stored, offset, min(BLOB_PART_BYTES, size - offset))
 
+    def require_whole(self, item: Item) -> None:
+        """Raises StoreBroken where the ciphertext is not the one that the manifest states."""
+        digest = hashlib.sha256()
+        for piece in self.ciphertext(item):
+            digest.update(piece)
+        if digest.hexdigest() != item.manifest.ciphertext_sha256:
+            raise StoreBroken(f"the ciphertext of {item.id} is damaged in the store")
+
     def open_payload(self, item: Item) -> tuple[Payload, int, Iterator[bytes]]:
         """The header of an item's payload, the size of its body, and its body in pieces.
 
@@ -571,21 +579,24 @@ class Node:
         key = self.payload_key(item)
         if key is None:
             raise CallerError("this node carries the item without being able to read it")
-        manifest = item.manifest
-        digest = hashlib.sha256()
-        for piece in self.ciphertext(item):
-            digest.update(piece)
-        if digest.hexdigest() != manifest.ciphertext_sha256:
-            raise StoreBroken(f"the ciphertext of {item.id} is damaged in the store")
-        commitment = bytes.fromhex(manifest.commitment)
+        self.require_whole(item)
+        commitment = bytes.fromhex(item.manifest.commitment)
 
         def plaintext() -> tuple[Payload, Iterator[bytes]]:
             chunks = streams.decrypt_stream(key, self.ciphertext(item), commitment=commitment)
             return read_header(unpad_stream(chunks))
 
+        def again() -> Iterator[bytes]:
+            try:
+                yield from plaintext()[1]
+            except PeerError as e:  # all of it held a moment ago
+                raise StoreBroken(
+                    f"the ciphertext of {item.id} was damaged in the store while it was read"
+                ) from e
+
         payload, body = plaintext()
         size = sum(map(len, body))
-        return payload, size, plaintext()[1]
+        return payload, size, again()
 
     def payload(self, item: Item) -> Payload:
         """The payload of an item, whole. Raises as `open_payload` does."""

@@ -16,6 +16,7 @@ import pytest
 
 from e2e.conftest import CARRIED
 from e2e.nodes import LINKS, PARTIES, Nodes, until
+from e2e.proxies import Gate, listening
 from relto.framing import framed
 from relto.links.http import ClientWire, Limits
 
@@ -23,6 +24,10 @@ MIB = 1024 * 1024
 SIZE_BYTES = int(os.environ.get("RELTO_LARGE_MIB", "96")) * MIB
 ABOVE_IDLE_BYTES_MAX = 64 * MIB
 PATIENCE_S = 1_200.0
+RESUMED_BYTES = 24 * MIB
+CUT_BYTES = 10 * MIB
+# What one range and its padding, TLS, the records and other calls add to the rest of a transfer.
+AGAIN_BYTES_MAX = 2 * MIB
 PARTS = 7  # random MiB that repeat, so that a large file is made in no time
 
 
@@ -124,17 +129,82 @@ def test_an_upload_that_is_cut_off_leaves_nothing_behind(large: Nodes) -> None:
     assert [i for i in large.inbox("KOR", "--all") if i.get("title") == "cut"] == []
 
 
-def test_a_transfer_goes_on_where_it_stopped(large: Nodes) -> None:
-    content = random.Random(5).randbytes(24 * MIB)
-    with large.down("USA"):
-        item = large.shared("KOR", content, to="JPN", topic="passed")
-    until(lambda: large.way("KOR", item, "JPN").get("sent_bytes", 0) >= 2 * MIB, "a part of it")
-    with large.down("USA"):
-        sent = large.way("KOR", item, "JPN").get("sent_bytes", 0)
-        blobs = (large.node("USA") / "store" / "blobs").iterdir()
-        assert sent <= max(blob.stat().st_size for blob in blobs)
-    first = large.way("KOR", item, "JPN").get("sent_bytes", sent)
-    assert first >= sent
-    until(lambda: large.is_here("JPN", item), "the item", PATIENCE_S)
-    until(lambda: large.show("JPN", item)["state"] == "received", "all of it", PATIENCE_S)
-    assert large.content("JPN", item) == content
+@pytest.fixture(scope="module")
+def gated(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Nodes, Gate]]:
+    """Three nodes, and a gate where Seoul calls Washington."""
+    with Nodes(tmp_path_factory.mktemp("gated"), CARRIED, PARTIES, LINKS, keys=keys) as nodes:
+        gate = Gate(nodes.ports["USA"])
+        with listening(nodes, {("KOR", "USA"): gate}):
+            nodes.make()
+            for party in PARTIES:
+                nodes.limit(party, 1024 * MIB)
+            nodes.start_all()
+            yield nodes, gate
+
+
+@pytest.mark.parametrize("struck", ["USA", "KOR"])  # who receives, who sends
+def test_after_a_crash_only_the_rest_of_a_transfer_is_sent(
+    gated: tuple[Nodes, Gate], struck: str
+) -> None:
+    nodes, gate = gated
+    content = random.Random(struck).randbytes(RESUMED_BYTES)
+    gate.shut_after(CUT_BYTES)
+    before_bytes = gate.sent_bytes
+    item = nodes.shared("KOR", content, to="JPN", topic="passed")
+    until(lambda: gate.holds, "that the gate has shut", PATIENCE_S)
+    received = max((nodes.node("USA") / "store" / "blobs").iterdir(), key=_made_at).stat().st_size
+    assert CUT_BYTES - 2 * MIB <= received <= CUT_BYTES
+    nodes.kill(struck)
+    nodes.start(struck)
+    gate.open()
+    cut_at_bytes = gate.sent_bytes
+    until(lambda: nodes.is_here("JPN", item), "the item", PATIENCE_S)
+    until(lambda: nodes.show("JPN", item)["state"] == "received", "all of it", PATIENCE_S)
+    assert nodes.content("JPN", item) == content
+    until(lambda: nodes.way("KOR", item, "JPN")["state"] == "delivered", "its receipt")
+    rest_bytes = RESUMED_BYTES - received
+    sent_bytes = gate.sent_bytes - cut_at_bytes
+    print(f"{struck} killed at {received} of {RESUMED_BYTES} bytes, {sent_bytes} sent afterwards")
+    assert rest_bytes <= sent_bytes <= rest_bytes + AGAIN_BYTES_MAX
+    assert gate.sent_bytes - before_bytes <= RESUMED_BYTES + AGAIN_BYTES_MAX + MIB
+
+
+def test_a_content_that_is_damaged_on_its_way_out_is_refused_once_and_nowhere_kept(
+    gated: tuple[Nodes, Gate],
+) -> None:
+    """Between the sealing and the sending: what was signed is not what is read."""
+    nodes, gate = gated
+    kept = set((nodes.node("USA") / "store" / "blobs").iterdir())
+    content = random.Random("damaged").randbytes(RESUMED_BYTES)
+    gate.shut_after(CUT_BYTES)
+    item = nodes.shared("KOR", content, to="JPN", topic="passed")
+    until(lambda: gate.holds, "that the gate has shut", PATIENCE_S)
+    blob = max((nodes.node("KOR") / "store" / "blobs").iterdir(), key=_made_at)
+    _flip(blob, RESUMED_BYTES - MIB)
+    gate.open()
+    until(lambda: nodes.processes["KOR"].poll() is not None, "the end of the sender", PATIENCE_S)
+    assert nodes.processes["KOR"].returncode == 70
+    assert nodes.log("KOR").count(f"the ciphertext of {item} is damaged in the store") == 1
+    assert nodes.log("USA").count("the ciphertext is not the one that the manifest states") == 1
+    assert not nodes.is_here("JPN", item)
+    assert nodes.show("USA", item)["state"] != "received"
+    assert set((nodes.node("USA") / "store" / "blobs").iterdir()) == kept
+    _flip(blob, RESUMED_BYTES - MIB)  # what a restored copy would do
+    nodes.stop("KOR")
+    nodes.start("KOR")
+    until(lambda: nodes.is_here("JPN", item), "the item", PATIENCE_S)
+    until(lambda: nodes.show("JPN", item)["state"] == "received", "all of it", PATIENCE_S)
+    assert nodes.content("JPN", item) == content
+
+
+def _flip(path: Path, offset: int) -> None:
+    """One bit of a file is another."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        [byte] = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+def _made_at(path: Path) -> int:
+    return path.stat().st_ctime_ns

@@ -1,18 +1,17 @@
 """What somebody sees who reads every byte between the nodes, or every file of a hub."""
 
-import asyncio
 import base64
 import json
 import secrets
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from e2e.conftest import CARRIED
 from e2e.nodes import LINKS, PARTIES, PATIENCE_S, Nodes, spellings, until
+from e2e.proxies import Recorder, listening
 from relto.keys import read_passphrase
 from relto.links import Limits, unix_request
 from relto.links.http import ClientWire
@@ -24,57 +23,7 @@ HANDSHAKE, APPLICATION = 22, 23
 SUPPORTED_VERSIONS_1_3 = bytes.fromhex("002b00020304")  # RFC 8446 §4.2.1: selected by the server
 FULL_RECORD_BYTES = 16 * 1024
 TLS_BYTES = 17  # RFC 8446 §5.2: the type of the content and the tag
-READ_BYTES = 64 * 1024
 LARGE_BYTES = 100_000
-
-
-@dataclass
-class Recorder:
-    """A proxy before a node that keeps every byte, in the order in which each end sent it."""
-
-    port: int
-    sent: list[bytearray] = field(default_factory=list)  # by connection
-    answered: list[bytearray] = field(default_factory=list)
-    writers: list[asyncio.StreamWriter] = field(default_factory=list)
-    own_port: int = 0
-
-    async def start(self) -> None:
-        self.server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.own_port = self.server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        self.server.close()
-        for writer in self.writers:
-            writer.transport.abort()
-        await self.server.wait_closed()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
-        sent, answered = bytearray(), bytearray()
-        self.sent.append(sent)
-        self.answered.append(answered)
-        try:
-            its_reader, its_writer = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
-            writer.close()
-            return
-        self.writers.append(its_writer)
-        await asyncio.gather(
-            self._pump(reader, its_writer, sent), self._pump(its_reader, writer, answered)
-        )
-
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, into: bytearray
-    ) -> None:
-        try:
-            while data := await reader.read(READ_BYTES):
-                into += data
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
 
 
 @dataclass(frozen=True)
@@ -108,32 +57,11 @@ def watched(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wa
     with Nodes(tmp_path_factory.mktemp("wire"), CARRIED, PARTIES, LINKS, keys=keys) as nodes:
         links = [*LINKS, *((b, a) for a, b in LINKS)]
         recorders = {(a, b): Recorder(nodes.ports[b]) for a, b in links}
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever)
-        thread.start()
-        try:
-            for link, recorder in recorders.items():
-                asyncio.run_coroutine_threadsafe(recorder.start(), loop).result(PATIENCE_S)
-                nodes.routes[link] = recorder.own_port
+        with listening(nodes, recorders):
             nodes.make()
             nodes.start_all()
             items = send(nodes)
             yield Watched(nodes, recorders, with_keys(nodes, items))
-        finally:
-            for party in list(nodes.processes):
-                nodes.stop(party)
-            asyncio.run_coroutine_threadsafe(wind_up(recorders), loop).result(PATIENCE_S)
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
-
-
-async def wind_up(recorders: dict[tuple[str, str], Recorder]) -> None:
-    for recorder in recorders.values():
-        await recorder.stop()
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.gather(*others, return_exceptions=True)
-    await asyncio.sleep(0)  # a transport closes its socket one turn later
 
 
 def send(nodes: Nodes) -> list[Item]:
