@@ -9,6 +9,7 @@ import random
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,7 @@ def test_a_large_payload_goes_through_all_processes_in_flat_memory(large: Nodes)
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # VmHWM starts anew
         before[party] = _memory(pid, "VmRSS")
     file, digest = _file(large)
+    start = time.monotonic()
     sharing, out = _peak_bytes(
         large, "KOR", "share", str(file), "--title", "large", "--topic", "passed", "--about", "PRK",
         "--mark", "KOR:III", "--rel-to", "JPN,USA", "--to", "JPN",
@@ -95,14 +97,18 @@ def test_a_large_payload_goes_through_all_processes_in_flat_memory(large: Nodes)
     until(lambda: large.is_here("JPN", item), "the large item", PATIENCE_S)
     until(lambda: large.show("JPN", item)["state"] == "received", "all of it", PATIENCE_S)
     until(lambda: large.way("KOR", item, "JPN")["state"] == "delivered", "its receipt")
+    carried = time.monotonic()
     copy = large.folder / "copy.bin"
     reading, _ = _peak_bytes(large, "JPN", "item", "get", item, "--out", str(copy))
     with copy.open("rb") as written:
         assert hashlib.file_digest(written, "sha256").hexdigest() == digest
+    read = time.monotonic()
     copy.unlink()
     above = {party: _memory(pid, "VmHWM") - before[party] for party, pid in pids.items()}
     above |= {"share": sharing - idle, "get": reading - idle}
     print({who: f"{size / MIB:.1f} MiB above idle" for who, size in above.items()})
+    seconds = f"{carried - start:.0f} s until receipted, {read - carried:.0f} s to read"
+    print(f"{SIZE_BYTES // MIB} MiB: {seconds}, SHA-256 equal: {digest}")
     assert {who: size for who, size in above.items() if size > ABOVE_IDLE_BYTES_MAX} == {}
 
 
