@@ -116,7 +116,7 @@ BUGS: dict[str, Bug] = {
         _case(test_consignments.test_a_hub_that_lies_is_caught, "no version of the agreement"),
     ),
     "two lanes carry one row": Bug(
-        saying(courier.Courier._lane, "self._carrying |= numbers", "pass"),
+        saying(courier.Courier._lane, "self.hands.take_up(numbers)", "pass"),
         test_exchange.test_one_row_is_in_one_lanes_hands_at_a_time,
     ),
     "the same officer counts twice": Bug(

@@ -115,11 +115,11 @@ async def _asks_now(peering: Peering, request: Request, right: Response) -> Resp
     if "/node-key/" not in request.path or right.status != 200:
         return right
     party = request.path.rpartition("/")[2]
-    waker: Any = peering.node.wakers.get(party)
-    if waker is None:
+    courier: Any = peering.node.carriers.get(party)
+    if courier is None:
         return right
     try:
-        await waker.__self__.calls.link.request("GET", request.path, timeout_s=3.0)
+        await courier.calls.link.request("GET", request.path, timeout_s=3.0)
     except LinkError:
         return REFUSED
     return right

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from relto.courier import ALONE_FROM, MESSAGE_BYTES, ROWS_MAX, _messages, _Owed, _together
+from relto.courier import ALONE_FROM, MESSAGE_BYTES, ROWS_MAX, _messages, _together
 from relto.errors import PeerError
+from relto.hands import Owed
 from relto.hop import PARTS_MAX, Hop, open_hop, seal_hop
 from relto.links import Response
 from relto.ports import Answer, OutboxRow
@@ -74,8 +75,8 @@ def test_what_failed_often_goes_alone_and_holds_up_nobody() -> None:
 
 
 def test_a_message_keeps_its_limits_and_every_part_in_its_order() -> None:
-    def owed(size: int) -> _Owed:
-        return _Owed(row(1), None, part=bytes(size))  # type: ignore[arg-type]  # only its part counts
+    def owed(size: int) -> Owed:
+        return Owed(row(1), None, part=bytes(size))  # type: ignore[arg-type]  # only its part counts
 
     half = MESSAGE_BYTES // 2 - 1
     sizes = [half, half, 1, MESSAGE_BYTES + 5, 1, *[1] * PARTS_MAX]

@@ -73,6 +73,11 @@ class Calls:
         self._keys: dict[str, HpkePublicKey] = {}
         self._renew_at_ms = 0
 
+    @property
+    def knows_key(self) -> bool:
+        """Whether something can be sealed to the peer without asking it for its key first."""
+        return self.peer in self._keys
+
     def forget_keys(self) -> None:
         """Ask for the parties' keys anew: after the clock was set."""
         self._keys.clear()

@@ -8,8 +8,9 @@ own receipt removes it (DESIGN §6, rules 1 and 3).
 import asyncio
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -20,7 +21,8 @@ from relto.clauses import Share
 from relto.config import Peer
 from relto.envelope import Envelope
 from relto.errors import PeerError, ReltoError, StoreBroken, why
-from relto.events import Dispatch, Taken
+from relto.events import Dispatch, Send, Taken
+from relto.hands import Hands, Owed
 from relto.hop import (
     INLINE_BYTES_MAX,
     PARTS_MAX,
@@ -33,6 +35,7 @@ from relto.items import Item, Outgoing
 from relto.links import LinkError
 from relto.node import Node
 from relto.ports import Link, OutboxRow, Transaction
+from relto.records import PRECEDENCES
 from relto.seal import HpkePublicKey
 
 __all__ = ["Courier", "hub_is_blind"]
@@ -53,26 +56,11 @@ LINK_RETRY_MS_MAX = 5_000  # between two calls at a peer that is not reached
 RESEND_MS = 30_000  # accepted, but no result yet: ask again
 WITH_HUB_MS = 300_000  # the hub has it: it is offered anew now and then, should the hub lose it
 BLOCKED_MS = 30_000  # the decision may hold again, when an agreement does
+NOTED_MS = 2_000  # from a release's being accepted to that being noted, unless it is settled
+NOTE_MS = 100  # the same of a result, many at a time
 IDLE_S = 30.0
+_NOTHING = len(PRECEDENCES)  # behind every precedence
 OTHERS_S = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class _Owed:
-    """A row of the outbox, and what it stands for: a result, or the release of that id."""
-
-    row: OutboxRow
-    item: Item
-    release: str = ""
-    result: Envelope | None = None
-    past_hub: HpkePublicKey | None = None
-    received_bytes: int = 0  # of a large ciphertext, by the peer
-    lease_until_ms: int = 0
-    part: bytes = b""  # of the hop message, once it is made
-
-    @property
-    def size_bytes(self) -> int:
-        return self.item.manifest.ciphertext_bytes
 
 
 class Courier:
@@ -86,10 +74,12 @@ class Courier:
         self._calls_failed = 0  # since it could not be reached
         self._awake = [asyncio.Event() for _ in LANES]
         self._tasks: list[asyncio.Task[None]] = []
-        self._carrying: set[int] = set()  # rows that a lane has in hand, with a lease or before it
+        self.hands = Hands()
+        self._look_ms = [0 for _ in LANES]  # when each lane looks at the outbox next
+        self._found = [_NOTHING for _ in LANES]  # the precedence of what it found there last
 
     async def start(self) -> None:
-        self.node.wakers[self.peer] = self.wake
+        self.node.carriers[self.peer] = self
         await self.node.submit(self._forget_leases)
         self._tasks = [asyncio.create_task(self._lane(index)) for index in range(len(LANES))]
 
@@ -100,8 +90,42 @@ class Courier:
         await self.calls.link.close()
 
     def wake(self) -> None:
+        """There is something in the outbox: look at it now."""
+        self._look()
         for awake in self._awake:
             awake.set()
+
+    def _look(self) -> None:
+        self._look_ms = [0 for _ in LANES]
+
+    def settled(self, number: int) -> None:
+        self.hands.settled(number)
+
+    def at_once(
+        self, tx: Transaction, row: OutboxRow, item: Item, send: Send
+    ) -> Callable[[], None] | None:
+        """Take a new row in hand in the transaction that writes it, so that it needs no other.
+
+        What to do once that is durable. None: the row waits for a lane to find it, since what is
+        as urgent waits already, the peer is not reached, or a key has to be asked for first.
+        """
+        if not self._tasks or self.calls.error or not self.calls.knows_key:
+            return None
+        if row.precedence >= min(self._found) or not self.hands.has_room(row.precedence):
+            return None
+        if send.result is not None:
+            return partial(self._hand, Owed(row, item, result=send.result))
+        assert send.release is not None  # noqa: S101  # it is the one or the other
+        if item.key is not None and hub_is_blind(self.node, _outgoing(item, send.release)):
+            return None
+        owed = self._dispatch(Owed(row, item, send.release), tx)
+        return None if owed is None else partial(self._hand, owed)
+
+    def _hand(self, owed: Owed) -> None:
+        self.hands.give(owed)
+        for precedence_max, awake in zip(LANES, self._awake, strict=True):
+            if owed.row.precedence <= precedence_max:
+                awake.set()
 
     def _forget_leases(self, tx: Transaction) -> None:
         """After a restart every row is due: times were of another process's clock."""
@@ -119,19 +143,23 @@ class Courier:
                     wait_ms = RETRY_MS_FIRST * 2 ** min(self._calls_failed, 10)
                     await self._sleep(index, min(wait_ms, LINK_RETRY_MS_MAX) / 1000)
                     continue
-                renew_s = IDLE_S
+                wait_s = IDLE_S
                 if index == len(LANES) - 1:  # not the lane of FLASH
-                    renew_s = await self.calls.renew_key() / 1000
-                rows, wait_s = self._best(LANES[index])
-                if not rows:
-                    await self._sleep(index, min(wait_s, renew_s))
+                    wait_s = min(await self.calls.renew_key() / 1000, await self._note_accepted())
+                owed, rows = self._next(index)
+                numbers = {row.number for row in rows} or {each.row.number for each in owed}
+                if not numbers:
+                    look_s = (self._look_ms[index] - self.node.clock.monotonic_ms()) / 1000
+                    await self._sleep(index, min(wait_s, look_s))
                     continue
-                numbers = {row.number for row in rows}
-                self._carrying |= numbers
+                self.hands.take_up(numbers)
                 try:
-                    await self.carry(rows)
+                    if rows:
+                        await self._carry(rows)
+                    else:
+                        await self._carry_handed(owed)
                 finally:
-                    self._carrying -= numbers
+                    self.hands.put_down(numbers)
             except StoreBroken as e:
                 self.node.on_broken(e)
             except Exception as e:  # whatever one row does, the lane goes on to the others
@@ -171,13 +199,33 @@ class Courier:
         except TimeoutError:
             pass
 
+    def _next(self, index: int) -> tuple[list[Owed], list[OutboxRow]]:
+        """What a lane carries now: of what was handed over and what is due in the outbox that which
+        goes first; both empty if there is nothing."""
+        now_ms = self.node.clock.monotonic_ms()
+        rows: list[OutboxRow] = []
+        if now_ms >= self._look_ms[index]:
+            rows, wait_s = self._best(LANES[index])
+            self._found[index] = rows[0].precedence if rows else _NOTHING
+            self._look_ms[index] = 0 if rows else now_ms + int(wait_s * 1000)
+        first = self.hands.first()
+        if first is None or first[0] > LANES[index]:
+            return [], rows
+        if rows and (rows[0].precedence, rows[0].number) < first:
+            return [], rows
+        in_hand = len(self.hands)
+        owed = self.hands.take(ROWS_MAX, now_ms)
+        if len(self.hands) < in_hand:
+            self._look()  # what went back is due soon
+        return owed, []
+
     def _best(self, precedence_max: int) -> tuple[list[OutboxRow], float]:
         """The rows to carry now, all of one precedence, or how long to wait for some."""
         now_ms = self.node.clock.monotonic_ms()
         with self.node.store.read() as reader:
-            limit = ROWS_MAX + len(self._carrying)
+            limit = ROWS_MAX + len(self.hands)
             rows = reader.outbox_due(self.peer, now_ms=now_ms, limit=limit)
-            free = [row for row in rows if row.number not in self._carrying]
+            free = [row for row in rows if row.number not in self.hands]
             if free and free[0].precedence <= precedence_max:
                 return _together(free), 0.0
             next_ms = reader.outbox_next_due(self.peer)
@@ -190,13 +238,16 @@ class Courier:
     # rows
 
     async def carry(self, rows: Sequence[OutboxRow]) -> None:
-        """Send what the rows owe, in as few hop messages as it fits in.
+        """Send what the rows owe, in as few hop messages as it fits in, and note what was said.
 
         Whatever happens to one row, the others go on. Rows that could not be sent wait longer.
         """
-        left = {row.number: row for row in rows}
+        await self._carry(rows)
+        await self._note_accepted(at_once=True)
+
+    async def _carry(self, rows: Sequence[OutboxRow]) -> None:
         precedence = rows[0].precedence
-        try:
+        async with self._putting_off(rows) as left:
             await self.calls.key_of(self.peer)  # before the lease: it may have to be asked for
             past_hub: dict[str, HpkePublicKey] = {}  # asked for anew for each attempt
             found = [await self._owed(row, past_hub) for row in rows]
@@ -206,12 +257,22 @@ class Courier:
                 owed = started[:1]  # the next range of a large ciphertext goes alone
             else:
                 owed = [each for each in owed if not each.received_bytes]
-            ready = await self._granted(owed, precedence)
-            left = {each.row.number: each.row for each in ready}
-            for message in _messages(ready):
-                await self._send(message, precedence)
-                for each in message:
-                    left.pop(each.row.number, None)
+            granted = await self._granted(owed, precedence)
+            left.clear()
+            left.update((each.row.number, each.row) for each in granted)
+            await self._deliver(granted, precedence, left)
+
+    async def _carry_handed(self, owed: Sequence[Owed]) -> None:
+        """The same of what may leave already."""
+        async with self._putting_off([each.row for each in owed]) as left:
+            await self._deliver(owed, owed[0].row.precedence, left)
+
+    @asynccontextmanager
+    async def _putting_off(self, rows: Sequence[OutboxRow]) -> AsyncIterator[dict[int, OutboxRow]]:
+        """Those rows that are still in it when something fails wait longer."""
+        left = {row.number: row for row in rows}
+        try:
+            yield left
         except StoreBroken:
             raise
         except LinkError as e:
@@ -220,16 +281,25 @@ class Courier:
             await self._later(left.values(), f"could not be sent: {why(e)}")
             raise
 
-    async def _owed(self, row: OutboxRow, past_hub: dict[str, HpkePublicKey]) -> "_Owed | None":
+    async def _deliver(
+        self, granted: Sequence[Owed], precedence: int, left: dict[int, OutboxRow]
+    ) -> None:
+        """Make the messages and send them; what is done is no longer left."""
+        for message in _messages(await self._made(granted, precedence, left)):
+            await self._send(message, precedence)
+            for each in message:
+                left.pop(each.row.number, None)
+
+    async def _owed(self, row: OutboxRow, past_hub: dict[str, HpkePublicKey]) -> Owed | None:
         """What a row stands for; None if that cannot be read or sent now, and the row waits."""
         try:
             body: Any = canonical.decode(row.body, size_bytes_max=ROW_BYTES_MAX)
             item = self.node.item(body["item"])
             if "result" in body:
-                return _Owed(row, item, result=Envelope.from_json(body["result"]))
+                return Owed(row, item, result=Envelope.from_json(body["result"]))
             outgoing = _outgoing(item, body["release"])
             key = await self._key_past_hub(item, outgoing, past_hub)
-            return _Owed(
+            return Owed(
                 row, item, body["release"], past_hub=key, received_bytes=outgoing.received_bytes
             )
         except (StoreBroken, LinkError):
@@ -243,29 +313,38 @@ class Courier:
         log.warning("carrying-failed", extra={"peer": self.peer, "why": why(error)})
         await self._later([row], f"could not be sent: {why(error)}")
 
-    async def _granted(self, owed: "Sequence[_Owed]", precedence: int) -> "list[_Owed]":
-        """Those that may leave: decided once more, journaled, under a lease, and made ready."""
+    async def _granted(self, owed: Sequence[Owed], precedence: int) -> list[Owed]:
+        """Those that may leave: results, and releases decided once more, journaled and leased."""
         releases = [each for each in owed if each.release]
         jobs = [partial(self._dispatch, each) for each in releases]
         done = await self.node.submit_all(jobs, precedence) if jobs else []
-        granted = {each.row.number: got for each, got in zip(releases, done, strict=True)}
-        ready: list[_Owed] = []
+        answers = {each.row.number: got for each, got in zip(releases, done, strict=True)}
+        granted: list[Owed] = []
         for each in owed:
-            got = granted.get(each.row.number, each)
-            if got is None:
-                continue
+            got = answers.get(each.row.number, each)
+            if isinstance(got, ReltoError):
+                await self._stranded(each.row, got)
+            elif got is not None:
+                granted.append(got)
+        return granted
+
+    async def _made(
+        self, granted: Sequence[Owed], precedence: int, left: dict[int, OutboxRow]
+    ) -> list[Owed]:
+        """With the part of a hop message that each is; one that cannot be made waits alone."""
+        ready: list[Owed] = []
+        for each in granted:
             await self.node.turns.wait(precedence)
             try:
-                if isinstance(got, ReltoError):
-                    raise got
-                ready.append(replace(got, part=self._part(got).encode()))
+                ready.append(replace(each, part=self._part(each).encode()))
             except StoreBroken:
                 raise
             except Exception as e:
+                left.pop(each.row.number, None)
                 await self._stranded(each.row, e)
         return ready
 
-    def _dispatch(self, owed: "_Owed", tx: Transaction) -> "_Owed | None":
+    def _dispatch(self, owed: Owed, tx: Transaction) -> Owed | None:
         """Decide once more, and take the row for five seconds. None: nothing may leave now."""
         lease = self._lease(tx, owed.row)
         if lease is None:
@@ -296,12 +375,12 @@ class Courier:
         until_ms = now_ms + LEASE_MS
         return until_ms if tx.outbox_lease(row.number, until_ms) else None
 
-    def _part(self, owed: "_Owed") -> Hop:
+    def _part(self, owed: Owed) -> Hop:
         if owed.result is not None:
             return Hop((owed.result,), owed.item.certificates.for_envelopes([owed.result]))
         return self._consignment(owed.item, _outgoing(owed.item, owed.release), owed.past_hub)
 
-    async def _send(self, owed: "Sequence[_Owed]", precedence: int) -> None:
+    async def _send(self, owed: Sequence[Owed], precedence: int) -> None:
         """One message under its leases, and what its answer means for each row."""
         lease = min((each.lease_until_ms for each in owed if each.release), default=0)
         answers: list[Said] = []
@@ -309,16 +388,39 @@ class Courier:
             answers.append(Said("accepted", owed[0].received_bytes))
         else:
             answers += await self.calls.post([each.part for each in owed], lease)
-        jobs = []
+        noted: list[tuple[Owed, Said]] = []
         for each, said in zip(owed, answers, strict=True):
             if each.release and said.word == "accepted" and 0 <= said.have < each.size_bytes:
                 said = await self._send_range(each, said.have)
-            jobs.append(partial(self._answered, each, said))
-        for result in await self.node.submit_all(jobs, precedence):
+            if said.word == "accepted" and (each.result or said.have in (-1, each.size_bytes)):
+                wait_ms = NOTE_MS if each.result else NOTED_MS
+                self.hands.accept(each, self.node.clock.monotonic_ms() + wait_ms)
+                self._awake[-1].set()
+            else:
+                noted.append((each, said))
+        await self._note(noted, precedence)
+
+    async def _note_accepted(self, *, at_once: bool = False) -> float:
+        """Note what was accepted a while ago, and is not settled: what follows soonest is a result,
+        which makes it needless. The seconds until there is something to note."""
+        now_ms = self.node.clock.monotonic_ms()
+        if owed := self.hands.take_accepted(now_ms, all_of_them=at_once):
+            try:
+                whole = Said("accepted")
+                await self._note([(each, whole) for each in owed], len(PRECEDENCES) - 1)
+            finally:
+                self.hands.put_down(each.row.number for each in owed)
+        return max(0, self.hands.note_ms - now_ms) / 1000
+
+    async def _note(self, answers: Sequence[tuple[Owed, Said]], precedence: int) -> None:
+        """What the peer said, in the store."""
+        jobs = [partial(self._answered, each, said) for each, said in answers]
+        for result in await self.node.submit_all(jobs, precedence) if jobs else ():
             if isinstance(result, ReltoError):
                 log.warning("carrying-failed", extra={"peer": self.peer, "why": str(result)})
+        self._look()
 
-    async def _send_range(self, owed: "_Owed", offset: int) -> Said:
+    async def _send_range(self, owed: Owed, offset: int) -> Said:
         """One range of a large ciphertext, under its lease; then whatever is most urgent.
 
         Raises StoreBroken where the ciphertext was damaged here.
@@ -332,7 +434,7 @@ class Courier:
             await asyncio.to_thread(self.node.require_whole, owed.item)
         return said
 
-    def _answered(self, owed: "_Owed", said: Said, tx: Transaction) -> None:
+    def _answered(self, owed: Owed, said: Said, tx: Transaction) -> None:
         """What the peer said of one part: only an optimisation, but for results."""
         row = owed.row
         if owed.result is not None:
@@ -365,6 +467,7 @@ class Courier:
         jobs = [partial(self._put_off, row=row, error=error) for row in late]
         if jobs:
             await self.node.submit_all(jobs, late[0].precedence)
+        self._look()
 
     def _put_off(self, tx: Transaction, row: OutboxRow, error: str) -> None:
         """Nothing is lost: the row waits longer each time, and people see why."""
@@ -440,9 +543,9 @@ def _together(due: Sequence[OutboxRow]) -> list[OutboxRow]:
     return list(islice(same, ROWS_MAX))
 
 
-def _messages(ready: "Sequence[_Owed]") -> "Iterator[list[_Owed]]":
+def _messages(ready: Sequence[Owed]) -> Iterator[list[Owed]]:
     """The parts, in their order, by the messages that they go in: each within its limits."""
-    message: list[_Owed] = []
+    message: list[Owed] = []
     size_bytes = 0
     for each in ready:
         size_bytes += len(each.part) + 1

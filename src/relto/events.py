@@ -1,6 +1,6 @@
 """What may happen to an item, what a step sees, and what it does: the words of the exchange."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,7 @@ class Effects:
     journal: tuple[dict[str, Any], ...] = ()
     send: tuple[Send, ...] = ()
     forget: tuple[int, ...] = ()  # outbox numbers whose message has done its work
+    then: tuple[Callable[[], None], ...] = ()  # to be called once all of it is durable
 
 
 # Events

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from relto import canonical, seal, streams
 from relto import envelope as dsse
@@ -74,6 +74,27 @@ class NodeSecrets:
         return f"NodeSecrets({self.signer.keyid})"
 
 
+class Carrier(Protocol):
+    """Carries what one peer is owed."""
+
+    def wake(self) -> None:
+        """Its outbox has something."""
+        ...
+
+    def at_once(
+        self, tx: Transaction, row: OutboxRow, item: Item, send: Send
+    ) -> Callable[[], None] | None:
+        """Take a new row in hand in the transaction that writes it; what to do once it is durable.
+
+        None: the carrier finds it in the outbox, once it is woken.
+        """
+        ...
+
+    def settled(self, number: int) -> None:
+        """A row has been removed."""
+        ...
+
+
 class Node:
     """One party's node around one store."""
 
@@ -102,7 +123,7 @@ class Node:
         self.turns = Turns()
         self._items: dict[str, tuple[bytes, Item]] = {}  # as last decoded or encoded
         self._hpke_keys: dict[str, HpkePrivateKey] = {}
-        self.wakers: dict[str, Callable[[], None]] = {}  # by peer: its outbox has something
+        self.carriers: dict[str, Carrier] = {}  # by peer
         # What `relto.recovery` finds: why our store is older than what peers saw ("": it is not;
         # "new": it is empty, perhaps because it was lost; "lost", "older", "restored"),
         # from which peers nothing is taken before they were asked, and who knows a twin of ours.
@@ -155,13 +176,23 @@ class Node:
             refused = e
             await self.submit(lambda tx: self._journal_refused(tx, item, event, refused))
             raise
-        self.wake(send.peer for send in effects.send)
+        self.follow(effects)
         return effects
+
+    def follow(self, effects: Effects) -> None:
+        """Let go on what waits for effects that are durable now."""
+        for then in effects.then:
+            then()
+        for number in effects.forget:
+            for carrier in self.carriers.values():
+                carrier.settled(number)
+        if len(effects.then) < len(effects.send):
+            self.wake(send.peer for send in effects.send)
 
     def wake(self, peers: Iterable[str]) -> None:
         for peer in set(peers):
-            if peer in self.wakers:
-                self.wakers[peer]()
+            if peer in self.carriers:
+                self.carriers[peer].wake()
 
     def apply(self, tx: Transaction, item_id: str, event: Event) -> Effects:
         """Load the aggregate, step, write: to be run inside a job."""
@@ -199,13 +230,17 @@ class Node:
         item = effects.item
         for entry in effects.journal:
             self.journal(tx, entry, now)
+        owed: list[tuple[OutboxRow, Send]] = []
         for send in effects.send:
-            number = self._enqueue(tx, send, "" if item is None else item.id)
+            row = self._enqueue(tx, send, "" if item is None else item.id)
+            if row is None:
+                continue
+            owed.append((row, send))
             if item is not None and send.release is not None:
-                item = _with_outbox(item, send.release, number)
+                item = _with_outbox(item, send.release, row.number)
         for number in effects.forget:
             tx.outbox_remove(number)
-        if item is not None:
+        if item is not None and item != before:
             body = item.encode()
             tx.put("item", item.id, body, state=item.state, rank=item.at)
             self._keep_item(body, item)
@@ -213,7 +248,19 @@ class Node:
             watch(tx, before, item, now)
         if any(send.release is not None for send in effects.send):
             self._use_seq(tx)
-        return replace(effects, item=item)
+        return replace(effects, item=item, then=self._at_once(tx, item, owed))
+
+    def _at_once(
+        self, tx: Transaction, item: Item | None, owed: Sequence[tuple[OutboxRow, Send]]
+    ) -> tuple[Callable[[], None], ...]:
+        """Have new rows taken in hand by this very transaction, where their carriers can."""
+        then: list[Callable[[], None]] = []
+        for row, send in owed:
+            carrier = self.carriers.get(send.peer)
+            if carrier is not None and item is not None:
+                taken = carrier.at_once(tx, row, item, send)
+                then += [] if taken is None else [taken]
+        return tuple(then)
 
     def read_item(self, reader: Reader, item_id: str) -> Item | None:
         """An item as it is at the reader's instant, if there is one."""
@@ -274,10 +321,11 @@ class Node:
             }
             self.journal(tx, entry, self.clock.instant())
 
-    def _enqueue(self, tx: Transaction, send: Send, item: str) -> int:
+    def _enqueue(self, tx: Transaction, send: Send, item: str) -> OutboxRow | None:
+        """The new row. None: it is on its way already: who repeats a release fills no disk."""
         if send.result is not None:
             if tx.get("owed", _owed(send.peer, send.result)) is not None:
-                return 0  # it is on its way already: who repeats a release does not fill our disk
+                return None
             tx.put("owed", _owed(send.peer, send.result), b"")
         body: dict[str, Any] = {"item": item}
         if send.release is not None:
@@ -285,7 +333,9 @@ class Node:
         if send.result is not None:
             body["result"] = send.result.to_json()
         precedence = PRECEDENCES.index(send.precedence)
-        return tx.outbox_add(send.peer, precedence, 0, item, canonical.encode(body))
+        data = canonical.encode(body)
+        number = tx.outbox_add(send.peer, precedence, 0, item, data)
+        return OutboxRow(number, send.peer, precedence, 0, 0, 0, "", item, data)
 
     def settle(self, tx: Transaction, number: int, peer: str, result: Envelope) -> None:
         """A result has reached its peer, or the peer will not have it: it is owed no longer."""

@@ -194,7 +194,8 @@ class Peering:
         if isinstance(result, ReltoError):
             log.warning("message-refused", extra={"peer": peer, "why": str(result)})
             return {"status": "refused"}
-        self.node.wake(send.peer for effects in result for send in effects.send)
+        for effects in result:
+            self.node.follow(effects)
         release = asked.expects if isinstance(asked, _Asked) else ""
         item = result[-1].item
         if not release or item is None or not _is_receiving(result[-1], release):
@@ -330,7 +331,7 @@ class Peering:
             return effects
 
         effects: Effects = await self.node.submit(job)
-        self.node.wake(send.peer for send in effects.send)
+        self.node.follow(effects)
         if effects.item is not None and effects.item.stored != release:
             await self.node.drop_blob(release)
         return size

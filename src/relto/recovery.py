@@ -93,7 +93,7 @@ class Recovery:
         """Ask every peer, and start its courier once it has answered."""
         asyncio.get_running_loop().call_later(GRACE_S, self._end_grace)
         for courier in self.couriers.values():
-            self.node.wakers[courier.peer] = courier.wake
+            self.node.carriers[courier.peer] = courier
             self._tasks.append(asyncio.create_task(self._watch(courier)))
 
     async def close(self) -> None:
@@ -284,7 +284,7 @@ class Recovery:
             node.behind = why
             node.unasked = set(self.couriers) - self._asked
             log.error("behind", extra={"peer": peer, "release": release, "why": why})
-        node.wake(send.peer for send in effects.send)
+        node.follow(effects)
 
     async def _post(self, courier: Courier, target: str, query: str = "") -> Answer:
         certificates = Certificates.of([self.node.secrets.certificate])

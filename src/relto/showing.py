@@ -77,7 +77,7 @@ class Showing:
     def _outbox_error(self, outgoing: Outgoing) -> str:
         assert outgoing.outbox is not None  # noqa: S101  # asked only then
         peer = outgoing.proposal.path[1]
-        if peer not in self.node.wakers:
+        if peer not in self.node.carriers:
             return f"there is no line from here to {peer}: give its address in node.toml"
         with self.node.store.read() as reader:
             rows = reader.outbox_rows(peer, outgoing.outbox - 1, 1)
