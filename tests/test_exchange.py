@@ -81,7 +81,7 @@ TABLE = {
     "taken": (OURS, OURS, "sent", "sent", "with-hub", "delivered", "refused", OURS, "blocked"),
     "hub's receipt": (
         THEIRS, THEIRS, "with-hub", "with-hub", "with-hub",
-        "delivered", THEIRS, THEIRS, "with-hub",
+        "delivered", "refused", THEIRS, "with-hub",
     ),
     "receipt": (
         THEIRS, THEIRS, "delivered", "delivered", "delivered",
@@ -910,6 +910,47 @@ async def test_a_replayed_message_is_applied_once_and_answered_alike(world: Worl
     await world.settle()
     assert world["USA"].outbox() == []
     assert len(world["KOR"].journal("delivered")) == 1
+
+
+@pytest.mark.parametrize("end", ["receipt", "refusal"])
+def test_a_hubs_receipt_that_was_overtaken_is_kept_and_changes_nothing_else(end: str) -> None:
+    """Its message was lost and came again after what settles the release."""
+
+    @in_world("carried")
+    async def run(world: World) -> None:
+        if end == "receipt":
+            item = await world.share("KOR", "KOR:III", "JPN", topics=("passed",))
+        else:
+            item = await _approved(world, "KOR", "JPN", topics=("reviewed",))
+        await world.carry("KOR", "USA")
+        if end == "receipt":
+            await world.carry("USA", "JPN")
+            await world.carry("JPN", "USA")
+        else:
+            await world.decline("USA", item, "JPN")
+        first, *later = world["USA"].outbox("KOR")
+        courier = world["USA"].couriers["KOR"]
+        await courier.carry(later)
+        settled = world["KOR"].outgoing(item, "JPN")
+        assert (settled.state, len(settled.results)) == (
+            {"receipt": "delivered", "refusal": "refused"}[end], 1,
+        )  # fmt: skip
+        await courier.carry([first])
+        after = world["KOR"].outgoing(item, "JPN")
+        parties = [
+            decode_record(r, Receipt).party
+            for r in after.results
+            if r.payload_type == Receipt.type()
+        ]
+        assert "USA" in parties
+        assert replace(after, results=settled.results) == settled
+        assert world["USA"].journal("result-rejected") == []
+        assert [e["party"] for e in world["KOR"].journal("with-hub")] == ["USA"]
+        assert world["USA"].outbox("KOR") == []
+        await world.settle()
+        assert world["KOR"].outgoing(item, "JPN") == after
+
+    run()
 
 
 @in_world()

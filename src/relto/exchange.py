@@ -645,12 +645,17 @@ def _result(view: View, event: Result, now: str) -> Effects:
         return Effects(item)
     # (2) Only the destination's own receipt lets us forget; a hub's closes its leg alone.
     is_receipt = isinstance(record, Receipt)
-    if not outgoing.is_open or (is_receipt and _has_receipt_of(outgoing, record.party)):
+    is_hubs = is_receipt and record.party != outgoing.proposal.to
+    # A hub's receipt may be overtaken by what settles the release: its message was lost before.
+    is_late = is_hubs and not outgoing.is_open
+    if not (outgoing.is_open or is_late) or (
+        is_receipt and _has_receipt_of(outgoing, record.party)
+    ):
         raise PeerError("a second, different result for what is settled")
     if record.at > now:
         raise NotYet(f"made at {record.at}, which is ahead of our clock")
     forget: tuple[int, ...] = ()
-    if is_receipt and record.party != outgoing.proposal.to:
+    if is_hubs:
         state = "with-hub"
     else:
         state = "delivered" if is_receipt else "refused"
@@ -658,9 +663,9 @@ def _result(view: View, event: Result, now: str) -> Effects:
     codes = () if isinstance(record, Receipt) else record.codes
     outgoing = replace(
         outgoing,
-        state=state,
-        since=now,
-        codes=codes,
+        state=outgoing.state if is_late else state,
+        since=outgoing.since if is_late else now,
+        codes=outgoing.codes if is_late else codes,
         results=(*outgoing.results, event.envelope),
         outbox=None if forget else outgoing.outbox,
     )
