@@ -4,6 +4,7 @@ None is looked for by a test of its own: schedules find them, by the rules alone
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from exchange_bugs import BUGS as EXCHANGE_BUGS
@@ -13,9 +14,9 @@ from relto.stores import writer
 from sim import disk
 from sim.play import play
 
-__all__ = ["BUGS", "SCHEDULES_MAX", "schedules_to_find"]
+__all__ = ["BUGS", "SCHEDULES_MAX", "Search", "search"]
 
-SCHEDULES_MAX = 400
+SCHEDULES_MAX = 500
 
 _BY_SCHEDULES = (
     "an item is forgotten on the hub's 2xx",
@@ -207,12 +208,21 @@ BUGS: dict[str, Callable[[], Any]] = {
 }
 
 
-def schedules_to_find(name: str, at_most: int = SCHEDULES_MAX) -> int:
-    """How many schedules, from seed 0, it takes until a rule breaks; one more if none does."""
+@dataclass(frozen=True)
+class Search:
+    """How many schedules, from seed 0, it took until a rule broke, and what that said; "" and one
+    more than there were if none did."""
+
+    schedules: int
+    words: str
+
+
+def search(name: str, at_most: int = SCHEDULES_MAX) -> Search:
+    """Plant a bug, and play until it is found."""
     with BUGS[name]():
         for seed in range(at_most):
             try:
                 play(seed)
-            except Exception:
-                return seed + 1
-    return at_most + 1
+            except Exception as e:
+                return Search(seed + 1, str(e).partition("\n")[0] or type(e).__name__)
+    return Search(at_most + 1, "")

@@ -14,6 +14,7 @@ from collections import Counter as Counts
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -28,6 +29,7 @@ from relto.decisions import Engine
 from relto.envelope import Envelope
 from relto.errors import CallerError, ReltoError, StoreBroken, StoreError
 from relto.framing import framed
+from relto.hop import Hop
 from relto.instants import instant, moment
 from relto.items import Item
 from relto.links import LinkError, PeerCredentials, Request, Response
@@ -43,7 +45,7 @@ from sim.disk import Disk, DiskFaults
 from sim.loop import PROCESS, Died, Process, SimLoop
 from world import OFFICERS, START, Refusal
 
-__all__ = ["HUB", "LINKS", "PARTIES", "Coalition", "Effect", "Exchange", "Place", "items_of"]
+__all__ = ["HUB", "LINKS", "PARTIES", "Coalition", "Exchange", "Place", "items_of"]
 
 PARTIES = tuple(sorted(OFFICERS))
 HUB = "USA"
@@ -68,15 +70,6 @@ def item_of(body: bytes) -> Item:
 
 def items_of(state: State) -> dict[str, Item]:
     return {k: item_of(r.body) for (kind, k), r in state.documents.items() if kind == "item"}
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What a process does to the world, counted for each party: where a death may strike."""
-
-    party: str
-    number: int
-    kind: str  # commit, send, receive, answer
 
 
 class SimClock:
@@ -122,9 +115,11 @@ class SimWriter(Writer):
         is_first = not self._waiting
         future = super()._ask(jobs, precedence, is_one=is_one)
         if is_first and self._waiting:
-            loop = self._place.coalition.loop
-            wait_s = self._place.coalition.commit_s()
-            loop.call_later(wait_s, self._flush, context=self._process.context)
+            coalition = self._place.coalition
+            coalition.later(
+                "commit", self._place.party, coalition.commit_s(), self._flush,
+                context=self._process.context,
+            )  # fmt: skip
         return future
 
     def _flush(self) -> None:
@@ -141,8 +136,8 @@ class SimWriter(Writer):
                 try:
                     self._commit(batch)
                 finally:
-                    place.coalition.committed(place, disk, before)
-                place.after_effect()
+                    events = place.coalition.committed(place, disk, before)
+                place.after_effect(events)
 
     def close(self) -> None:
         self._waiting.clear()
@@ -159,6 +154,7 @@ class Exchange:
     receiver: str
     request: Request
     at_s: float
+    parts: tuple[Hop, ...] | None = None  # of a hop message, once somebody has opened it
 
 
 class SimLink:
@@ -184,9 +180,11 @@ class SimLink:
         coalition.transmit(exchange, answer)
         place.after_effect()
         timer = loop.call_later(timeout_s, _fail, answer, "no answer in time")
+        self.process.asking += 1
         try:
             return await answer
         finally:
+            self.process.asking -= 1
             timer.cancel()
 
     async def close(self) -> None:
@@ -196,11 +194,6 @@ class SimLink:
 def _fail(answer: "asyncio.Future[Response]", words: str) -> None:
     if not answer.done():
         answer.set_exception(LinkError(words))
-
-
-def _give(answer: "asyncio.Future[Any]", value: Any) -> None:
-    if not answer.done():
-        answer.set_result(value)
 
 
 # One party
@@ -223,6 +216,7 @@ class Place:
         self.dies_at = 0  # the number of the effect that a death strikes
         self.dies_before = False
         self.pauses_at = 0
+        self.pauses_when = ""  # an event: after the next commit that has it in the journal
         self.pause_s = 0.0
         keys = keys_of(party)
         crypto = coalition.crypto
@@ -244,6 +238,10 @@ class Place:
     @property
     def is_up(self) -> bool:
         return self.process is not None
+
+    @property
+    def is_serving(self) -> bool:
+        return self.process is not None and self.process.is_serving
 
     async def start(self) -> None:
         """What a new process does, as `relto.serving` has it."""
@@ -284,7 +282,7 @@ class Place:
             self.kill(f"did not start: {error}")
 
     def _random_bytes(self, what: str, size_bytes: int) -> bytes:
-        return self.random.randbytes(size_bytes)
+        return self.coalition.random_bytes(self, what, size_bytes)
 
     def ends(self, error: BaseException) -> None:
         """What ends the process in production."""
@@ -303,6 +301,7 @@ class Place:
         self.process = None
         self.disk = self.disk.after_crash(self.random)
         self.dies_at = self.pauses_at = 0
+        self.pauses_when = ""
         for future in process.waiting:
             _fail(future, "connection reset")
 
@@ -330,9 +329,13 @@ class Place:
             return False
         return True
 
-    def after_effect(self) -> None:
+    def after_effect(self, events: frozenset[str] = frozenset()) -> None:
         if self.process is None:
             return
+        if self.pauses_when in events:
+            self.pauses_when = ""
+            self.coalition.struck("paused under a lease", self.party)
+            self.pause(self.pause_s)
         if self.effects == self.dies_at and not self.dies_before:
             self.coalition.struck("killed after an effect", self.party)
             self.kill(f"after effect {self.effects}")
@@ -413,11 +416,14 @@ class Weather:
 
 @dataclass
 class Watch:
-    """Who looks at every effect."""
+    """Who looks at every effect: also at answers once they are given to who asked, and at what
+    the decision denies a node's own people (with the length of its journal before they asked)."""
 
     on_commit: list[Callable[[Place, State], None]] = field(default_factory=list)
     on_leave: list[Callable[[Exchange], None]] = field(default_factory=list)
     on_answer: list[Callable[[Exchange, Response], None]] = field(default_factory=list)
+    on_given: list[Callable[[Exchange, Response], None]] = field(default_factory=list)
+    on_denied: list[Callable[[Place, int, Json], None]] = field(default_factory=list)
 
 
 class Coalition:
@@ -439,7 +445,6 @@ class Coalition:
         self.counts: Counts[str] = Counts()
         self.trace: list[str] = []
         self.errors: list[BaseException] = []
-        self.refused_bodies: dict[bytes, None] = {}
         self._delivered_at: dict[tuple[str, str], float] = {}
         self.places = {party: Place(self, party, engines[party]) for party in PARTIES}
 
@@ -475,18 +480,38 @@ class Coalition:
 
     # effects
 
+    def later(
+        self,
+        kind: str,
+        party: str,
+        wait_s: float,
+        callback: Callable[..., None],
+        *args: Any,
+        context: Context,
+    ) -> None:
+        """A commit, the arrival of a request or that of an answer at a party is to come."""
+        self.loop.call_later(wait_s, callback, *args, context=context)
+
+    def random_bytes(self, place: Place, what: str, size_bytes: int) -> bytes:
+        """What a node asks of chance."""
+        return place.random.randbytes(size_bytes)
+
     def commit_s(self) -> float:
         return self.random.random() * self.commit_s_max
 
-    def committed(self, place: Place, disk: Disk, before: State) -> None:
-        """A commit is done, or has failed: then it is there for the next process, or it is not."""
+    def committed(self, place: Place, disk: Disk, before: State) -> frozenset[str]:
+        """A commit is done, or has failed: then it is there for the next process, or it is not.
+
+        What it has in the journal, by name.
+        """
         if place.disk is not disk:  # the process has died of it
             disk = place.disk
         new = disk.state.journal[len(before.journal) :]
-        words = ", ".join(_words(entry_of(row.entry)) for row in new)
-        self.note("commit", place.party, words)
+        entries = [entry_of(row.entry) for row in new]
+        self.note("commit", place.party, ", ".join(map(_words, entries)))
         for watcher in self.watch.on_commit:
             self._checked(watcher, place, before)
+        return frozenset(entry["event"] for entry in entries)
 
     def _checked(self, check: Callable[..., None], *args: Any) -> None:
         try:
@@ -531,30 +556,32 @@ class Coalition:
         self, exchange: Exchange, body: bytes, answer: "asyncio.Future[Response] | None",
         delay_s: float,
     ) -> None:  # fmt: skip
-        loop = self.loop
-        loop.call_later(delay_s, self._deliver, exchange, body, answer, context=loop.nowhere)
+        self.later(
+            "arrival", exchange.receiver, delay_s, self._deliver, exchange, body, answer,
+            context=self.loop.nowhere,
+        )  # fmt: skip
 
     def _deliver(
         self, exchange: Exchange, body: bytes, answer: "asyncio.Future[Response] | None"
     ) -> None:
         pair = (exchange.sender, exchange.receiver)
         place = self.places[exchange.receiver]
-        loop = self.loop
         if pair in self.cut:
             self.struck("cut", exchange.sender)
             if answer is not None and self.random.random() < 0.5:  # else: no word at all
-                loop.call_soon(_fail, answer, "connection refused", context=loop.nowhere)
+                self._cut_off(exchange, answer, "connection refused")
             return
         if exchange.at_s < self._delivered_at.get(pair, 0.0):
             self.struck("reordered", exchange.sender)
         self._delivered_at[pair] = max(exchange.at_s, self._delivered_at.get(pair, 0.0))
         if not place.is_up or not place.effect("receive"):
             if answer is not None:
-                loop.call_soon(_fail, answer, "connection refused", context=loop.nowhere)
+                self._cut_off(exchange, answer, "connection refused")
             return
-        request = exchange.request
+        request, told = exchange.request, exchange
         if body is not request.body:
             request = Request(request.method, request.path, request.query, body, request.peer)
+            told = replace(exchange, request=request, parts=None)
         handled = place.ask(lambda: place.peering.handle(request))
         place.after_effect()
 
@@ -562,39 +589,56 @@ class Coalition:
             error = handled.exception()
             if error is not None:
                 if answer is not None:
-                    _fail(answer, str(error))
+                    self._cut_off(exchange, answer, str(error))
                 return
-            self._answer(exchange, handled.result(), answer)
+            self._answer(exchange, told, handled.result(), answer)
 
-        handled.add_done_callback(done, context=loop.nowhere)
+        handled.add_done_callback(done, context=self.loop.nowhere)
+
+    def _cut_off(self, exchange: Exchange, answer: "asyncio.Future[Response]", words: str) -> None:
+        """Whoever asked hears that its connection is gone."""
+        self.later("answer", exchange.sender, 0.0, _fail, answer, words, context=self.loop.nowhere)
 
     def _answer(
-        self, exchange: Exchange, response: Response, answer: "asyncio.Future[Response] | None"
-    ) -> None:
+        self, exchange: Exchange, told: Exchange, response: Response,
+        answer: "asyncio.Future[Response] | None",
+    ) -> None:  # fmt: skip
+        """`told` is what was asked, which a liar may have changed."""
         place = self.places[exchange.receiver]
         if not place.is_up or not place.effect("answer"):
             if answer is not None:
-                _fail(answer, "connection reset")
+                self._cut_off(exchange, answer, "connection reset")
             return
         self.note("answer", exchange.receiver, f"to {exchange.sender} {response.status}")
         self.counts[f"answered {response.status}"] += 1
-        if response.status == 400:
-            self.refused_bodies[response.body] = None
         for watcher in self.watch.on_answer:
-            self._checked(watcher, exchange, response)
+            self._checked(watcher, told, response)
         place.after_effect()
         back = (exchange.receiver, exchange.sender)
         alter = self.alter_answer.get(back)
         if alter is not None:
             response = alter(exchange, response)
-        weather, random_, loop = self.weather[back], self.random, self.loop
+        weather, random_ = self.weather[back], self.random
         if answer is None:
             return
         if back in self.cut or (weather.answer_lost and random_.random() < weather.answer_lost):
             self.struck("answer lost", exchange.receiver)
             return
         delay_s = random_.random() * weather.delay_s_max
-        loop.call_later(delay_s, _give, answer, response, context=loop.nowhere)
+        self.later(
+            "answer", exchange.sender, delay_s, self._given, exchange, response, answer,
+            context=self.loop.nowhere,
+        )  # fmt: skip
+
+    def _given(
+        self, exchange: Exchange, response: Response, answer: "asyncio.Future[Response]"
+    ) -> None:
+        """The answer is with who asked, if that has not given up."""
+        if answer.done():
+            return
+        for watcher in self.watch.on_given:
+            self._checked(watcher, exchange, response)
+        answer.set_result(response)
 
     # people
 
@@ -603,8 +647,12 @@ class Coalition:
         path, _, query = target.partition("?")
         place = self.places[party]
         request = Request(method, path, query, body, PeerCredentials(os.getuid()))
+        before = len(place.disk.state.journal)
         response = await place.ask(lambda: place.counter.handle(request))
         answer = json.loads(response.body)
+        if "refusals" in answer:
+            for watcher in self.watch.on_denied:
+                self._checked(watcher, place, before, answer)
         if response.status != 200:
             raise Refusal(response.status, answer)
         return answer
@@ -646,6 +694,7 @@ class Coalition:
                 replace(approval, legs=tuple(replace(leg, mark="USA:TS") for leg in approval.legs)),
                 replace(approval, at="2015-01-04T23:59:59Z"),
                 replace(approval, basis=dict.fromkeys(approval.basis, "carried/9")),
+                replace(approval, party=random_.choice([p for p in PARTIES if p != party])),
             )
         )
         signed = self.crypto.sign(keys_of(party).officers[officer], other)

@@ -113,11 +113,41 @@ def keys_of(party: str) -> Keys:
 
 # Regimes
 
+RELAY = """
+format = "relto-agreement/1"
+id = "relay"
+kind = "arrangement"
+parties = ["JPN", "KOR", "USA"]
+depositary = "USA"
+rests_on = ["pair-jpn-usa", "pair-kor-usa"]
+title = { en = "What goes when the other arrangement does not hold" }
+
+[[clause]]
+article = "1"
+text = { en = "By way of a hub that reads, reviewed at both nodes." }
+[clause.share]
+from = ["JPN", "KOR"]
+to = ["JPN", "KOR"]
+via = "USA"
+protected_by = { "JPN-USA" = "pair-jpn-usa", "KOR-USA" = "pair-kor-usa" }
+topics = ["reviewed"]
+marks = ["KOR:II", "KOR:III", "JPN:GOKUHI", "JPN:HI"]
+consent = "label"
+release = "review"
+"""
+"""A second way for what is carried: once the first is suspended, what waits for officers is
+proposed anew."""
+
 
 @cache
 def _files(name: str) -> dict[str, bytes]:
     files, problems = read_folder(REGIMES[name])
     assert not problems.errors
+    if name == "carried":
+        files = {**files, "agreements/relay.toml": RELAY.encode()}
+        files["timeline.toml"] += (
+            b'\n[[event]]\nagreement = "relay"\nat = 2014-01-01T00:00:00Z\nevent = "in-force"\n'
+        )
     for file, data in files.items():
         if file.startswith("agreements/"):
             text = data.decode()
@@ -192,13 +222,17 @@ def _cheap_verify(envelope: Envelope, public_key: PublicKey, *, payload_type: st
 
 
 class CheapHpke:
-    """Sealing that keeps what it seals from being read by accident, and notices any change."""
+    """Sealing that keeps what it seals from being read by accident, and notices any change.
 
-    def __init__(self) -> None:
+    `step` 0 seals the same thing to the same bytes.
+    """
+
+    def __init__(self, step: int = 1) -> None:
+        self._step = step
         self._count = 0
 
     def encrypt(self, plaintext: bytes, public_key: bytes, info: bytes) -> bytes:
-        self._count += 1
+        self._count += self._step
         enc = hashlib.sha256(public_key + info + plaintext + self._count.to_bytes(8, "big"))
         sealed = _xored(plaintext, public_key, info, enc.digest())
         return enc.digest() + sealed + _tag(public_key, info, enc.digest() + sealed)
@@ -229,6 +263,11 @@ def _load_private(seed: bytes) -> tuple[bytes, bytes]:
 
 def _cheap_suite() -> Suite:
     return Suite("cheap", CheapHpke(), 32, 32, _load_private, lambda raw: raw)
+
+
+def repeatable_suite() -> Suite:
+    """The cheap one, without chance."""
+    return Suite("cheap", CheapHpke(step=0), 32, 32, _load_private, lambda raw: raw)
 
 
 @dataclass(frozen=True)

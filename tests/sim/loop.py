@@ -9,7 +9,7 @@ import asyncio
 import heapq
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
@@ -31,7 +31,9 @@ class Died(BaseException):
 class Process:
     """One life of a node's process."""
 
-    __slots__ = ("context", "held_back", "is_alive", "is_paused", "is_serving", "party", "waiting")
+    __slots__ = (
+        "asking", "context", "held_back", "is_alive", "is_paused", "is_serving", "party", "waiting",
+    )  # fmt: skip
 
     def __init__(self, party: str) -> None:
         self.party = party
@@ -39,6 +41,7 @@ class Process:
         self.is_paused = False
         self.is_serving = False  # peers and people
         self.held_back: list[Handle] = []
+        self.asking = 0  # requests of its own that have no answer yet
         self.waiting: dict[asyncio.Future[Any], None] = {}  # of others, until it answers or dies
         self.context = Context()
         self.context.run(PROCESS.set, self)
@@ -139,6 +142,22 @@ class SimLoop:
         """A killed process leaves tasks and answers behind that nobody asks for any more."""
 
     # running
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether something is to be run before time goes on."""
+        return bool(self._ready)
+
+    @property
+    def next_s(self) -> float:
+        """When the next timer is due."""
+        return min((when for when, _ in self.timers()), default=float("inf"))
+
+    def timers(self) -> Iterator[tuple[float, Callable[..., Any]]]:
+        """What is due when, in no order."""
+        for when, _, handle in self._timers:
+            if handle.callback is not None:
+                yield when, handle.callback
 
     def in_process(self, process: Process, coro: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """A task of a process."""

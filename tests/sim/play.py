@@ -19,8 +19,8 @@ from relto.records import PRECEDENCES, Receipt, Refusal, Release, decode_record
 from relto.stores.memory import Fault
 from sim.coalition import HUB, LINKS, PARTIES, Coalition, Place, Weather
 from sim.crypto import CHEAP, Crypto, Events, engine_of, remembered
-from sim.lies import LIES, Liar
-from sim.rules import Rules, check_end
+from sim.lies import ADDED, LIES, Liar
+from sim.rules import CONTENT, Rules, check_end
 from world import OFFICERS
 from world import Refusal as Refused
 
@@ -28,9 +28,9 @@ __all__ = ["FAULTS", "Play", "play"]
 
 STORM_S = 30.0
 SHARING_S = 12.0
+FAULTS_A_SCHEDULE = (0, 1, 1, 2, 2, 3)
 REST_S_MAX = 4_500.0  # how long a healed core may take: peers' keys are asked for every hour
 log = logging.getLogger("relto")
-CANARY = b"canary that nobody may see in the clear"
 SPOKES = ("JPN", "KOR")
 
 Json = dict[str, Any]
@@ -53,6 +53,7 @@ PASSING = {
     "tisa": (
         Sort("KOR", "KOR:III", "missile.launch", ("JPN",)),
         Sort("KOR", "KOR:II", "missile.launch", ("JPN", "USA")),
+        Sort("KOR", "KOR:III", "missile.launch", ("USA", "JPN")),
         Sort("JPN", "JPN:HI", "nuclear.test", ("KOR",)),
         Sort("USA", "USA:C", "missile", ("KOR", "JPN")),
         Sort("KOR", "KOR:III", "cyber", ("USA",)),
@@ -102,7 +103,6 @@ class Play:
 
     seed: int
     crypto: Crypto = CHEAP
-    faults_max: int = 3
     events: Events = ()
     other_text: str = ""
     left_behind: str = ""
@@ -112,7 +112,7 @@ class Play:
     def __post_init__(self) -> None:
         self.random = random_ = random.Random(f"{self.seed}/play")
         self.regime = random_.choice(("tisa", "carried", "carried"))
-        if random_.random() < 0.12:
+        if random_.random() < 0.15:
             self.events = random_.choice(_timelines(self.regime))
         if random_.random() < 0.03:
             self.other_text = TOP[self.regime]
@@ -123,16 +123,23 @@ class Play:
             )
             for party in PARTIES
         }
-        self.items = random_.choices((1, 2, 3, 4), (74, 19, 5, 2))[0]
+        items = random_.choices((1, 2, 3, 4), (74, 19, 5, 2))[0]
+        self.sorts = [self._sort() for _ in range(items)]
         self.planned = [
             random_.choices(list(FAULTS), [f.weight for f in FAULTS.values()])[0]
-            for _ in range(random_.randint(0, self.faults_max))
+            for _ in range(random_.choice(FAULTS_A_SCHEDULE))
         ]
+        if self.events and "cut" not in self.planned:
+            self.planned.append("cut")  # so that something waits while the regime changes
         if random_.random() < 0.06:
             self.left_behind = random_.choice(SPOKES)
         self.coalition = Coalition(self.seed, engines, self.crypto)
         self.rules = Rules(self.coalition)
         self.rules.watch()
+
+    def _sort(self) -> "Sort":
+        denied = self.random.random() < 0.06
+        return self.random.choice((DENIED if denied else PASSING)[self.regime])
 
     # the whole
 
@@ -141,7 +148,7 @@ class Play:
         if self.events or self.other_text:
             words = " ".join(f"{a} {event} at {at} s" for a, at, event in self.events)
             coalition.note("regime", "-", f"{self.regime} {words} {self.other_text}")
-        coalition.note("plan", "-", f"{self.items} items, faults: {', '.join(self.planned)}")
+        coalition.note("plan", "-", f"{len(self.sorts)} items, faults: {', '.join(self.planned)}")
         listener = _Errors(coalition)
         level = log.level
         log.setLevel(logging.ERROR)  # what is only a warning is not even put into words
@@ -149,7 +156,7 @@ class Play:
         try:
             coalition.loop.run(self._run())
             coalition.raise_errors()
-            check_end(self.rules, (CANARY,))
+            check_end(self.rules)
         finally:
             log.removeHandler(listener)
             log.setLevel(level)
@@ -160,7 +167,7 @@ class Play:
         coalition = self.coalition
         for place in coalition.places.values():
             place.begin()
-        tasks = [self._spawn(self.analyst(number)) for number in range(self.items)]
+        tasks = [self._spawn(self.analyst(number)) for number in range(len(self.sorts))]
         for party in PARTIES:
             self._spawn(self.officers(party))
         self._spawn(self.supervisor())
@@ -208,6 +215,7 @@ class Play:
             place.disk.resize(None)
             place.clock.wrong_by_s = 0.0
             place.dies_at = place.pauses_at = 0
+            place.pauses_when = ""
         if self.left_behind:
             coalition[self.left_behind].kill("left behind")
         for party in PARTIES:
@@ -280,9 +288,8 @@ class Play:
     async def analyst(self, number: int) -> None:
         random_ = self.random
         await asyncio.sleep(random_.uniform(0.05, SHARING_S))
-        denied = random_.random() < 0.06
-        sort = random_.choice((DENIED if denied else PASSING)[self.regime])
-        body = CANARY + bytes([number, self.seed % 251])
+        sort = self.sorts[number]
+        body = CONTENT + bytes([number, self.seed % 251])
         if random_.random() < (0.9 if "blob fails" in self.planned else 0.08):
             body += random_.randbytes(66_000)  # in ranges
         label = {
@@ -325,7 +332,9 @@ class Play:
                 mark = {"JPN": "JPN:GOKUHI", "KOR": "KOR:II", "USA": "USA:S"}[party]
                 own = {**label, "mark": mark, "releasable_to": [to], "kind": "assessment"}
                 own["topics"] = list(item.manifest.label["topics"])
-                await self.coalition.share(party, own, [to], body=CANARY + b"!", sources=(item.id,))
+                await self.coalition.share(
+                    party, own, [to], body=CONTENT + b"!", sources=(item.id,)
+                )
 
     async def officers(self, party: str) -> None:
         """Two officers who look now and then; one may refuse, sign twice, or sign too early."""
@@ -347,7 +356,7 @@ class Play:
                     body = await coalition.approval(party, item, to, officer)
                     if random_.random() < 0.05:
                         stale.append((item, to, body))
-                    if random_.random() < 0.04:
+                    if random_.random() < 0.12:
                         other = coalition.altered(party, officer, body, random_)
                         with suppress(Refused):
                             await coalition.approve(party, item, to, other)
@@ -421,7 +430,16 @@ class Kind:
 
 
 def _party(play: Play) -> Place:
-    return play.coalition[play.random.choice(PARTIES)]
+    """Mostly one that has something to do."""
+    sort = play.random.choice(play.sorts)
+    return play.coalition[play.random.choice((sort.maker, HUB, sort.to[0], *PARTIES))]
+
+
+def _route(play: Play) -> tuple[str, str]:
+    """A link, and a direction on it, that an item or its receipt takes."""
+    sort = play.random.choice(play.sorts)
+    spokes = [p for p in (sort.maker, *sort.to) if p != HUB]
+    return play.random.choice([link for p in spokes for link in ((p, HUB), (HUB, p), (HUB, p))])
 
 
 def _links(play: Play) -> list[tuple[str, str]]:
@@ -549,10 +567,14 @@ async def disk_full(play: Play) -> None:
 
 
 async def paused(play: Play) -> None:
-    """The process stands still after one of its next effects, maybe beyond its lease."""
+    """The process stands still after one of its next effects, or once it has a lease; maybe for
+    longer than that lives."""
     await _begins(play)
     place = _party(play)
-    place.pauses_at = place.effects + play.random.randint(1, 12)
+    if play.random.random() < 0.5:
+        place.pauses_when = "dispatch"
+    else:
+        place.pauses_at = place.effects + play.random.randint(1, 12)
     place.pause_s = play.random.choice((0.5, 4.0, 5.5, 15.0))
 
 
@@ -584,8 +606,9 @@ async def a_week_passes(play: Play) -> None:
 async def hold(play: Play) -> None:
     """A director stops all releases to a party for a while."""
     await _begins(play)
-    party = play.random.choice(PARTIES)
-    to = play.random.choice([p for p in PARTIES if p != party])
+    party, to = _route(play)
+    if party != HUB and play.random.random() < 0.4:
+        to = play.random.choice([p for p in PARTIES if p != party])
     with suppress(Refused, LinkError):
         await play.coalition.hold(party, to, on=True)
         play.coalition.struck("hold", party)
@@ -594,14 +617,16 @@ async def hold(play: Play) -> None:
 
 
 async def lie(play: Play) -> None:
-    """A hub or a spoke that lies on one of its links."""
-    liar = play.random.choice((HUB, HUB, *SPOKES))
-    victim = play.random.choice(SPOKES) if liar == HUB else HUB
-    words = Liar(play.coalition, liar, victim, play.random.choice(list(LIES)), play.random)
+    """A hub or a spoke that lies on one of its links, in one way or in several."""
+    await asyncio.sleep(play.random.uniform(0, 3))
+    liar, victim = _route(play)
+    known = (*LIES, *ADDED)
+    lies = play.random.sample(known, play.random.choice((4, 12, len(known))))
+    words = Liar(play.coalition, liar, victim, lies, play.random)
     play.coalition.alter[liar, victim] = words.alter
     play.coalition.alter_answer[liar, victim] = words.alter_answer
-    play.coalition.note("lies", liar, f"to {victim}: {words.lie}")
-    await asyncio.sleep(play.random.uniform(5, 25))
+    play.coalition.note("lies", liar, f"to {victim}: {', '.join(lies[:8])}")
+    await asyncio.sleep(play.random.uniform(12, 27))
     play.coalition.alter.pop((liar, victim), None)
     play.coalition.alter_answer.pop((liar, victim), None)
 
@@ -614,14 +639,14 @@ FAULTS: dict[str, Kind] = {
     "cut": Kind(10, cut),
     "killed": Kind(6, killed),
     "dies at an effect": Kind(14, dies_at_effect),
-    "commit fails": Kind(12, commit_fails),
-    "blob fails": Kind(3, blob_fails),
-    "disk full": Kind(4, disk_full),
+    "commit fails": Kind(14, commit_fails),
+    "blob fails": Kind(5, blob_fails),
+    "disk full": Kind(6, disk_full),
     "paused": Kind(8, paused),
     "clock wrong": Kind(8, clock_wrong),
     "a week passes": Kind(4, a_week_passes),
-    "hold": Kind(5, hold),
-    "lie": Kind(24, lie),
+    "hold": Kind(8, hold),
+    "lie": Kind(34, lie),
 }
 
 
