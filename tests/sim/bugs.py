@@ -187,8 +187,8 @@ _OWN: dict[str, tuple[Any, str, str]] = {
     ),
     "an outbox row is not written": (
         node.Node._write,
-        'number = self._enqueue(tx, send, "" if item is None else item.id)',
-        "number = 0",
+        'row = self._enqueue(tx, send, "" if item is None else item.id)',
+        "row = None",
     ),
     "the chain of releases is not checked": (
         consignments.verify_consignment,
