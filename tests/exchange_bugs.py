@@ -13,9 +13,10 @@ from typing import Any
 
 import test_consignments
 import test_exchange
+import test_quotas
 import test_world
 from bugs import Bug
-from relto import consignments, courier, exchange, node, peering, records, sealing, trust
+from relto import consignments, courier, exchange, node, peering, quotas, records, sealing, trust
 
 __all__ = ["BUGS"]
 
@@ -262,5 +263,113 @@ BUGS: dict[str, Bug] = {
             test_world.test_whatever_happens_each_item_arrives_once_or_is_refused_with_a_signed_reason,
             0,
         ),
+    ),
+    "one transfer more than the limit begins": Bug(
+        saying(quotas.Quotas.require_transfer, "if len(rows) >= _share(", "if len(rows) > _share("),
+        test_quotas.test_a_peer_has_as_many_half_sent_transfers_as_its_limit_and_no_more,
+    ),
+    "each half-sent transfer is small enough for itself": Bug(
+        saying(quotas.Quotas.require_transfer, "begun + size_bytes > most", "size_bytes > most"),
+        test_quotas.test_the_stated_sizes_of_half_sent_transfers_have_a_limit,
+    ),
+    "a half-sent transfer waits for ever": Bug(
+        saying(
+            quotas.Quotas.is_idle,
+            "setdefault(release, _Transfer(now_ms, 0))",
+            "get(release, _Transfer(now_ms, 0))",
+        ),
+        test_quotas.test_a_range_or_a_new_process_gives_a_transfer_its_time_anew,
+    ),
+    "the bytes of what is given up stay": Bug(
+        saying(peering.Peering._expire, "await self.node.drop_blob(release)", "pass"),
+        test_quotas.test_a_half_sent_transfer_is_given_up_after_its_time_and_not_before,
+    ),
+    "what is given up is not journaled": Bug(
+        saying(
+            peering.Peering._expire,
+            "self.node.journal(tx, entry, self.node.clock.instant())",
+            "pass",
+        ),
+        test_quotas.test_a_half_sent_transfer_is_given_up_after_its_time_and_not_before,
+    ),
+    "a repeat is counted as one more release": Bug(
+        saying(
+            peering.Peering._arrival,
+            "if before is None or before.incoming_by(release) is None:",
+            "if True:",
+        ),
+        test_quotas.test_what_was_taken_before_is_answered_again_beyond_the_limit,
+    ),
+    "large ciphertexts do not count": Bug(
+        saying(peering.Peering._finish, "quotas.keep(tx, peer, 0, size)", "pass"),
+        test_quotas.test_the_bytes_kept_of_a_peer_have_a_limit,
+    ),
+    "all peers share one count of requests": Bug(
+        saying(
+            inspect.unwrap(quotas.Quotas.at_work),
+            "if self._at_work[peer] >=",
+            "if self._at_work.total() >=",
+        ),
+        test_quotas.test_more_requests_at_work_than_the_limit_are_asked_to_come_back,
+    ),
+    "a request that ended is still at work": Bug(
+        saying(inspect.unwrap(quotas.Quotas.at_work), "self._at_work[peer] -= 1", "pass"),
+        test_quotas.test_more_requests_at_work_than_the_limit_are_asked_to_come_back,
+    ),
+    "all peers share one pace": Bug(
+        saying(quotas.Quotas.wait_s, "wait_s(peer, ", 'wait_s("", '),
+        test_quotas.test_a_peer_that_asks_too_fast_is_answered_later_and_others_are_not,
+    ),
+    "flash has no budget": Bug(
+        saying(
+            peering.Peering._precedence,
+            'await self._tell(peer, "flash")',
+            'return await self._tell(peer, "flash") or 0',
+        ),
+        test_quotas.test_flash_beyond_its_budget_is_taken_and_worked_on_as_immediate,
+    ),
+    "flash beyond its budget goes on as flash": Bug(
+        saying(peering.Peering._arrival, "event, precedence_min=precedence)", "event)"),
+        test_quotas.test_flash_beyond_its_budget_is_taken_and_worked_on_as_immediate,
+    ),
+    "large flash beyond its budget goes on as flash": Bug(
+        saying(
+            peering.Peering._finish,
+            "Complete(release), precedence_min=precedence)",
+            "Complete(release))",
+        ),
+        test_quotas.test_a_large_flash_beyond_its_budget_goes_on_as_immediate,
+    ),
+    "a hub pays for whom it passes on": Bug(
+        saying(quotas.Quotas.is_flash, 'f"{peer}:{maker}"', "peer"),
+        test_quotas.test_who_is_passed_on_does_not_spend_the_hubs_own_budget,
+    ),
+    "flash that comes again spends the budget": Bug(
+        saying(
+            peering.Peering._precedence,
+            'if known is not None and known.state != "receiving":',
+            "if False:",
+        ),
+        test_quotas.test_flash_that_comes_again_spends_nothing_and_goes_before_nothing,
+    ),
+    "a full disk takes flash beyond its budget": Bug(
+        saying(
+            peering.Peering._arrival, "PRECEDENCES[precedence]", "consignment.release.precedence"
+        ),
+        test_quotas.test_on_a_full_disk_flash_beyond_its_budget_waits,
+    ),
+    "officers are told each time": Bug(
+        saying(quotas.Quotas.is_news, "self._told_ms[peer, limit] = now_ms", "pass"),
+        test_quotas.test_officers_see_who_goes_over_its_budget_once_in_ten_minutes,
+    ),
+    "a sender that is told to come back later does not wait": Bug(
+        saying(courier.Courier._send, "self._wait(precedence, said.after_s)", "pass"),
+        test_quotas.test_a_sender_comes_back_when_it_was_told_to_and_flash_goes_meanwhile,
+    ),
+    "a peer that asks us to wait stops flash as well": Bug(
+        saying(
+            courier.Courier._wait, "range(precedence, len(PRECEDENCES))", "range(len(PRECEDENCES))"
+        ),
+        test_quotas.test_a_sender_comes_back_when_it_was_told_to_and_flash_goes_meanwhile,
     ),
 }

@@ -1,10 +1,11 @@
 """A node's configuration: every mistake is named with its line, and nothing is guessed."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from relto.config import PAYLOAD_BYTES_LIMIT, PAYLOAD_BYTES_MAX, Peer, decode_config
+from relto.config import PAYLOAD_BYTES_LIMIT, PAYLOAD_BYTES_MAX, Peer, Quota, decode_config
 from relto.errors import CallerError
 
 FILE = Path("/nodes/kor/node.toml")
@@ -73,6 +74,17 @@ def test_the_largest_payload_is_settable_within_its_limits(size: int) -> None:
     assert decode_config(text.encode(), FILE).payload_bytes_max == size
 
 
+def test_every_quota_is_settable_within_its_limits_and_the_others_keep_their_default() -> None:
+    assert decode_config(BASE.encode(), FILE).quota == Quota(
+        items_max=1_000_000, bytes_max=107_374_182_400, transfers_max=64,
+        transfer_bytes_max=4_294_967_296, transfer_idle_s=86_400, requests_max=6,
+        flash_per_minute=120,
+    )  # fmt: skip
+    for name in (field.name for field in fields(Quota)):
+        text = BASE + f"[quota]\n{name} = 7\n"
+        assert decode_config(text.encode(), FILE).quota == replace(Quota(), **{name: 7})
+
+
 def test_watching_is_off_and_plain_unless_said_otherwise() -> None:
     config = decode_config(BASE.encode(), FILE)
     assert (config.metrics, config.log, config.log_level) == (None, "plain", "info")
@@ -108,6 +120,11 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "a limit that is a text": (BASE + '[limits]\npayload_bytes_max = "1"\n', "payload_bytes_max"),
     "a limit that is true": (BASE + "[limits]\npayload_bytes_max = true\n", "payload_bytes_max"),
+    "an unknown quota": (BASE + "[quota]\nitems = 3\n", "items"),
+    "a quota of 0": (BASE + "[quota]\nitems_max = 0\n", "items_max"),
+    "a quota above its limit": (BASE + "[quota]\ntransfers_max = 401\n", "transfers_max"),
+    "a quota that is a text": (BASE + '[quota]\nrequests_max = "1"\n', "requests_max"),
+    "quotas that are no table": (BASE + "quota = 7\n", "quota"),
     "people by name": (BASE + '[people]\nkim = "kim"\n', "kim"),
     "a person without a name": (BASE + "[people]\n1000 = 7\n", "1000"),
     "a peer twice": (BASE + PEER + PEER, "twice"),

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from relto.apps.demo.coalition import with_cas
-from relto.config import Config, Peer
+from relto.config import Config, Peer, Quota
 from relto.counter import Counter
 from relto.courier import Courier
 from relto.decisions import Engine
@@ -408,7 +408,9 @@ def _entry(data: bytes) -> Json:
 class Place:
     """A party's node with all that is around it, and what the next process finds of it."""
 
-    def __init__(self, world: "World", party: str, *, payload_bytes_max: int) -> None:
+    def __init__(
+        self, world: "World", party: str, *, payload_bytes_max: int, quota: Quota | None = None
+    ) -> None:
         self.world = world
         self.party = party
         self.store = WorldStore(faults=self._fault)
@@ -423,8 +425,9 @@ class Place:
         }
         nowhere = Path("nowhere")
         self.config = Config(
-            party, nowhere, nowhere, nowhere, "", 0, "exercise", payload_bytes_max, {}, peers, None
-        )
+            party, nowhere, nowhere, nowhere, "", 0, "exercise", payload_bytes_max, {}, peers, None,
+            quota=quota or Quota(),
+        )  # fmt: skip
         self.node: Node
         self.writer: SteppedWriter
         self.couriers: dict[str, Courier] = {}
@@ -540,6 +543,7 @@ class World:
         links: tuple[tuple[str, str], ...] = LINKS,
         payload_bytes_max: int = PAYLOAD_BYTES_MAX,
         generation: int = 0,
+        quota: Quota | None = None,
     ) -> None:
         self.regime = regime
         self.generation = generation
@@ -560,7 +564,8 @@ class World:
         self.faults: list[BaseException] = []
         self._spawned: set[asyncio.Task[Any]] = set()
         self.places = {
-            party: Place(self, party, payload_bytes_max=payload_bytes_max) for party in OFFICERS
+            party: Place(self, party, payload_bytes_max=payload_bytes_max, quota=quota)
+            for party in OFFICERS
         }
 
     def __enter__(self) -> "World":

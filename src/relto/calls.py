@@ -26,18 +26,23 @@ WAIT_MS = 5_000  # for an answer to what needs no lease
 NODE_KEY_BYTES_MAX = 64 * 1024
 RENEW_MS = 3_600_000  # from one asking for the peer's own key to the next
 RENEW_AGAIN_MS = 5_000  # when it did not give one
+AFTER_S_MAX = 300  # a peer that asks us to come back later than that is asked then all the same
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a peer said of one part: accepted, refused, retry or stale-key.
 
-    `have` is how many bytes of the ciphertext it has then; -1 where it does not say.
+    `have` is how many bytes of the ciphertext it has then; -1 where it does not say. `after_s` is
+    after how many seconds it asks us to come back, at most `AFTER_S_MAX`; 0 where it does not say.
+    `is_whole`: it said so of the whole message, before or after it looked at its parts.
     """
 
     word: str
     have: int = -1
     words: str = ""  # for people
+    after_s: int = 0
+    is_whole: bool = False
 
     @classmethod
     def of(cls, body: Any) -> "Said":
@@ -45,13 +50,14 @@ class Said:
         word, have = (body.get("status"), body.get("have", -1)) if type(body) is dict else ("", -1)
         if word not in _WORDS or type(have) is not int or have < -1:
             raise PeerError("the peer's answer is none that we know")
-        return cls(word, have, _WORDS[word])
+        return cls(word, have, _WORDS[word], _after_s(body))
 
     @classmethod
     def by_status(cls, answer: Answer) -> "Said":
         """Of every part, where the message as a whole was answered so."""
         word = {400: "refused", 409: "stale-key", 503: "retry"}.get(answer.status, "unknown")
-        return cls(word, -1, f"answered {answer.status}; {_WORDS.get(word, 'it gave no reason')}")
+        words = f"answered {answer.status}; {_WORDS.get(word, 'it gave no reason')}"
+        return cls(word, -1, words, _after_s(_body(answer)), is_whole=True)
 
 
 _WORDS = {
@@ -173,6 +179,11 @@ class Calls:
             lease_until_ms=lease_until_ms,
         )  # fmt: skip
         return Said.of(_body(answer)) if answer.status == 200 else Said.by_status(answer)
+
+
+def _after_s(body: Mapping[str, Any]) -> int:
+    after_s = body.get("after_s", 0)
+    return min(AFTER_S_MAX, after_s) if type(after_s) is int and after_s > 0 else 0
 
 
 def _body(answer: Answer) -> Mapping[str, Any]:

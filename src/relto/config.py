@@ -2,17 +2,21 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from relto.errors import CallerError
 from relto.marks import is_party_code
 from relto.tables import Problems, Table, parse
 
-__all__ = ["Config", "Peer", "decode_config"]
+__all__ = ["Config", "Peer", "Quota", "decode_config"]
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
 PAYLOAD_BYTES_LIMIT = 1024 * 1024 * 1024
+QUOTA_BYTES_LIMIT = 2**50
+QUOTA_COUNT_LIMIT = 10**9
+TRANSFERS_LIMIT = 400
+REQUESTS_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,35 @@ class Peer:
     @property
     def is_connected(self) -> bool:
         return bool(self.host)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What each peer may have of this node, every peer alike (`relto.quotas`).
+
+    Kept of a peer: releases, and bytes of their records and ciphertexts. Half-sent: ciphertexts
+    of which some ranges are missing, by their stated sizes, and how many seconds one waits for its
+    next range. Then requests at work at once, and releases called FLASH in a minute.
+    """
+
+    items_max: int = 1_000_000
+    bytes_max: int = 100 * 1024**3
+    transfers_max: int = 64
+    transfer_bytes_max: int = 4 * 1024**3
+    transfer_idle_s: int = 86_400
+    requests_max: int = 6
+    flash_per_minute: int = 120
+
+
+_QUOTA_LIMITS = {
+    "items_max": QUOTA_COUNT_LIMIT,
+    "bytes_max": QUOTA_BYTES_LIMIT,
+    "transfers_max": TRANSFERS_LIMIT,
+    "transfer_bytes_max": QUOTA_BYTES_LIMIT,
+    "transfer_idle_s": QUOTA_COUNT_LIMIT,
+    "requests_max": REQUESTS_LIMIT,
+    "flash_per_minute": QUOTA_COUNT_LIMIT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +90,7 @@ class Config:
     metrics: tuple[str, int] | None = None
     log: str = "plain"
     log_level: str = "info"
+    quota: Quota = field(default_factory=Quota)
 
     @property
     def store(self) -> Path:
@@ -90,7 +124,7 @@ def decode_config(data: bytes, file: Path) -> Config:
 def _decode(top: Table, folder: Path) -> Config:
     top.only(
         "party", "regime", "keys", "listen", "socket", "metrics", "log", "log_level", "clock",
-        "limits", "people", "peer",
+        "limits", "quota", "people", "peer",
     )  # fmt: skip
     party = top.take_text("party", "this node's party, such as KOR", accept=is_party_code)
     regime = top.take_text("regime", "the regime folder")
@@ -111,11 +145,8 @@ def _decode(top: Table, folder: Path) -> Config:
     if "limits" in top.data:
         limits = top.table("limits")
         limits.only("payload_bytes_max")
-        value = limits.data.get("payload_bytes_max", size)
-        if type(value) is not int or not 1 <= value <= PAYLOAD_BYTES_LIMIT:
-            limits.error("payload_bytes_max", f"not a number from 1 to {PAYLOAD_BYTES_LIMIT}")
-        else:
-            size = value
+        size = _number(limits, "payload_bytes_max", PAYLOAD_BYTES_LIMIT) or size
+    quota = _quota(top.table("quota")) if "quota" in top.data else Quota()
     people: dict[int, str] = {}
     if "people" in top.data:
         table = top.table("people")
@@ -150,7 +181,28 @@ def _decode(top: Table, folder: Path) -> Config:
         metrics,
         log,
         log_level,
+        quota,
     )
+
+
+def _quota(table: Table) -> Quota:
+    table.only(
+        "items_max", "bytes_max", "transfers_max", "transfer_bytes_max", "transfer_idle_s",
+        "requests_max", "flash_per_minute",
+    )  # fmt: skip
+    given = {key: _number(table, key, limit) for key, limit in _QUOTA_LIMITS.items()}
+    return replace(Quota(), **{key: value for key, value in given.items() if value is not None})
+
+
+def _number(table: Table, key: str, limit: int) -> int | None:
+    """A number from 1 to `limit`; None if it is not given, or is none."""
+    value = table.data.get(key)
+    if value is None:
+        return None
+    if type(value) is not int or not 1 <= value <= limit:
+        table.error(key, f"not a number from 1 to {limit}")
+        return None
+    return value
 
 
 def _loopback(table: Table, key: str) -> tuple[str, int] | None:

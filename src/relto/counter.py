@@ -26,6 +26,8 @@ from relto.journals import row_line
 from relto.links import Head, PeerCredentials, Request, Response, Stream
 from relto.node import LISTING_MAX, Node
 from relto.payloads import Payload
+from relto.ports import Reader
+from relto.quotas import half_sent, kept_of
 from relto.records import PRECEDENCES, Approval, JournalHead, Manifest, decode_record
 from relto.showing import Showing
 from relto.sightings import Sightings
@@ -143,6 +145,7 @@ class Counter:
                     "link": courier.calls.error or "ok",
                     "asked": party not in node.unasked,
                     "missing": reader.count("missing", party),
+                    **self._quota(reader, party),
                 }
                 for party, courier in sorted(self.couriers.items())
             ]
@@ -161,6 +164,16 @@ class Counter:
             "ballast": node.store.ballast_held,
             "behind": node.behind,
             "twin": node.twin,
+        }
+
+    def _quota(self, reader: Reader, party: str) -> Json:
+        """What a peer has of what it may have, and the limits that it reached of late."""
+        quota, kept = self.node.config.quota, kept_of(reader, party)
+        return {
+            "kept": {"items": kept.items, "bytes": kept.size_bytes},
+            "kept_max": {"items": quota.items_max, "bytes": quota.bytes_max},
+            "half_sent": len(half_sent(reader, party)),
+            "limits": self.node.quotas.reached_lately(party),
         }
 
     async def _sightings(self, request: Request, who: str) -> Json:

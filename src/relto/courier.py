@@ -77,6 +77,7 @@ class Courier:
         self.hands = Hands()
         self._look_ms = [0 for _ in LANES]  # when each lane looks at the outbox next
         self._found = [_NOTHING for _ in LANES]  # the precedence of what it found there last
+        self._later_ms = [0] * len(PRECEDENCES)  # until when the peer wants none so urgent, or less
 
     async def start(self) -> None:
         self.node.carriers[self.peer] = self
@@ -113,6 +114,8 @@ class Courier:
             return None
         if row.precedence >= min(self._found) or not self.hands.has_room(row.precedence):
             return None
+        if self._later_ms[row.precedence] > self.node.clock.monotonic_ms():
+            return None  # the peer wants none of it now
         if send.result is not None:
             return partial(self._hand, Owed(row, item, result=send.result))
         assert send.release is not None  # noqa: S101  # it is the one or the other
@@ -227,7 +230,10 @@ class Courier:
             rows = reader.outbox_due(self.peer, now_ms=now_ms, limit=limit)
             free = [row for row in rows if row.number not in self.hands]
             if free and free[0].precedence <= precedence_max:
-                return _together(free), 0.0
+                later_ms = self._later_ms[free[0].precedence]
+                if later_ms <= now_ms:
+                    return _together(free), 0.0
+                return [], min(OTHERS_S, (later_ms - now_ms) / 1000)
             next_ms = reader.outbox_next_due(self.peer)
         if next_ms is None:
             return [], IDLE_S
@@ -392,6 +398,8 @@ class Courier:
         for each, said in zip(owed, answers, strict=True):
             if each.release and said.word == "accepted" and 0 <= said.have < each.size_bytes:
                 said = await self._send_range(each, said.have)
+            if said.is_whole and said.after_s:
+                self._wait(precedence, said.after_s)
             if said.word == "accepted" and (each.result or said.have in (-1, each.size_bytes)):
                 wait_ms = NOTE_MS if each.result else NOTED_MS
                 self.hands.accept(each, self.node.clock.monotonic_ms() + wait_ms)
@@ -420,6 +428,15 @@ class Courier:
                 log.warning("carrying-failed", extra={"peer": self.peer, "why": str(result)})
         self._look()
 
+    def _wait(self, precedence: int, after_s: int) -> None:
+        """The peer asks us to come back later with what is so urgent; then with all that is less.
+
+        What is more urgent is sent all the same: there may be place for that.
+        """
+        until_ms = self.node.clock.monotonic_ms() + after_s * 1000
+        for index in range(precedence, len(PRECEDENCES)):
+            self._later_ms[index] = max(self._later_ms[index], until_ms)
+
     async def _send_range(self, owed: Owed, offset: int) -> Said:
         """One range of a large ciphertext, under its lease; then whatever is most urgent.
 
@@ -439,7 +456,7 @@ class Courier:
         row = owed.row
         if owed.result is not None:
             if said.word not in ("accepted", "refused"):
-                self._put_off(tx, row, said.words)
+                self._put_off(tx, row, said.words, said.after_s)
                 return
             self.node.settle(tx, row.number, self.peer, owed.result)
             if said.word == "refused":  # it knows nothing of it, or has a final result already
@@ -453,7 +470,7 @@ class Courier:
         item = self.node.apply(tx, owed.item.id, Taken(owed.release, have)).item
         assert item is not None  # noqa: S101  # it was sent
         if not is_accepted:
-            self._put_off(tx, row, said.words)
+            self._put_off(tx, row, said.words, said.after_s)
             return
         outgoing = _outgoing(item, owed.release)
         wait_ms = WITH_HUB_MS if outgoing.state == "with-hub" else RESEND_MS
@@ -469,16 +486,17 @@ class Courier:
             await self.node.submit_all(jobs, late[0].precedence)
         self._look()
 
-    def _put_off(self, tx: Transaction, row: OutboxRow, error: str) -> None:
+    def _put_off(self, tx: Transaction, row: OutboxRow, error: str, after_s: int = 0) -> None:
         """Nothing is lost: the row waits longer each time, and people see why."""
         wait_ms = min(RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** min(row.attempts, 10))
+        wait_ms = max(wait_ms, after_s * 1000)
         # Not all at the same instant; by the row's own bytes, since its number counts what
         # others get.
         wait_ms += zlib.crc32(row.body) % (wait_ms // 4 + 1)
         due_ms = self.node.clock.monotonic_ms() + wait_ms
-        tx.outbox_reschedule(
-            row.number, due_ms=due_ms, attempts=row.attempts + 1, error=error[:200]
-        )
+        # That the peer has no place now says nothing about the row: it goes with others then.
+        attempts = row.attempts if after_s else row.attempts + 1
+        tx.outbox_reschedule(row.number, due_ms=due_ms, attempts=attempts, error=error[:200])
 
     async def _key_past_hub(
         self, item: Item, outgoing: Outgoing, known: dict[str, HpkePublicKey]

@@ -50,6 +50,7 @@ WARN_BEFORE = {
 }
 PROBE_TIMEOUT_S = 5.0
 LATE_SHOWN_MAX = 5
+KEPT_SHARE_WARN = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +305,7 @@ def status_findings(status: Mapping[str, Any], regime_digest: str | None) -> Ite
                 f"{peer['party']} has {peer['missing']} releases of ours, and gives them not back",
                 f"the log says why (not-given-back); ask the engineer of {peer['party']}",
             )
+        yield from _quota_findings(peer)
     all_late = status.get("late", [])
     for late in all_late[:LATE_SHOWN_MAX]:
         yield Finding(
@@ -315,6 +317,25 @@ def status_findings(status: Mapping[str, Any], regime_digest: str | None) -> Ite
     if len(all_late) > LATE_SHOWN_MAX:
         more = len(all_late) - LATE_SHOWN_MAX
         yield Finding("alarms", f"{more} more are late", "relto node status --json lists them")
+
+
+def _quota_findings(peer: Mapping[str, Any]) -> Iterator[Finding]:
+    """Limits that a peer has reached of late, or will."""
+    party = peer["party"]
+    for limit in peer.get("limits", []):
+        yield Finding(
+            "quota",
+            f"{party} reached its limit of {limit}",
+            "ask its engineer what it sends; [quota] says how much each peer may have",
+        )
+    for what, most in peer.get("kept_max", {}).items():
+        share = peer["kept"][what] / most
+        if share >= KEPT_SHARE_WARN:
+            yield Finding(
+                "quota",
+                f"{share:.0%} of the {what} that may be kept of {party} are there",
+                f"raise {what}_max under [quota] if the disk has room, and restart the node",
+            )
 
 
 def sighting_findings(sightings: list[Mapping[str, Any]], now: datetime) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ FIELDS = (
         "address",
         "precedence",
         "due",
+        "limit",
         "why",
     ),
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography import x509
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from relto.alarms import alarms
@@ -23,6 +23,7 @@ from relto.items import Item
 from relto.links import Request, Response
 from relto.node import LISTING_MAX, Node
 from relto.ports import OutboxDepth, Reader
+from relto.quotas import half_sent, kept_of
 from relto.records import PRECEDENCES
 from relto.sightings import Sightings
 
@@ -124,6 +125,7 @@ class Metrics(Collector):
         with self._node.store.read() as reader:
             yield from self._outbox(reader, now)
             yield from self._items(reader)
+            yield from self._quotas(reader)
             hpke = [r.rank for r in reader.listing("hpke-key", limit=LISTING_MAX)]
         yield from self._machine()
         yield from self._keys(now, hpke)
@@ -164,6 +166,23 @@ class Metrics(Collector):
         yield _one("relto_holds", "Parties on hold.", len(self._node.held_to(reader)))
         entries = reader.journal_head()[0]
         yield _one("relto_journal_entries", "Entries of the journal, ever.", entries)
+
+    def _quotas(self, reader: Reader) -> Iterator[Metric]:
+        items = _gauge("relto_peer_kept_items", "Releases kept of a peer.", "peer")
+        size = _gauge("relto_peer_kept_bytes", "Bytes kept of a peer.", "peer")
+        half = _gauge("relto_peer_half_sent", "Ciphertexts half-sent by a peer.", "peer")
+        for peer in sorted(self._couriers):
+            kept = kept_of(reader, peer)
+            items.add_metric([peer], kept.items)
+            size.add_metric([peer], kept.size_bytes)
+            half.add_metric([peer], len(half_sent(reader, peer)))
+        reached = CounterMetricFamily(
+            "relto_peer_limits_reached", "Times that a peer reached a limit.",
+            labels=("peer", "limit"),
+        )  # fmt: skip
+        for (peer, limit), count in sorted(self._node.quotas.reached.items()):
+            reached.add_metric([peer, limit], count)
+        yield from (items, size, half, reached)
 
     def _machine(self) -> Iterator[Metric]:
         disk = os.statvfs(self._node.config.store)

@@ -29,6 +29,7 @@ from relto.links import Stream
 from relto.logs import FIELDS
 from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes, read_header, unpad_stream
 from relto.ports import SALT_BYTES, OutboxRow, Reader, Signer, Store, Transaction
+from relto.quotas import Quotas
 from relto.records import (
     PRECEDENCES,
     Hold,
@@ -121,6 +122,7 @@ class Node:
         self.writer = writer
         self.on_entry: Callable[[Mapping[str, Any]], None] | None = None  # of the journal
         self.turns = Turns()
+        self.quotas = Quotas(config.quota, self.clock.monotonic_ms)
         self._items: dict[str, tuple[bytes, Item]] = {}  # as last decoded or encoded
         self._hpke_keys: dict[str, HpkePrivateKey] = {}
         self.carriers: dict[str, Carrier] = {}  # by peer
@@ -194,14 +196,19 @@ class Node:
             if peer in self.carriers:
                 self.carriers[peer].wake()
 
-    def apply(self, tx: Transaction, item_id: str, event: Event) -> Effects:
-        """Load the aggregate, step, write: to be run inside a job."""
+    def apply(
+        self, tx: Transaction, item_id: str, event: Event, *, precedence_min: int = 0
+    ) -> Effects:
+        """Load the aggregate, step, write: to be run inside a job.
+
+        What it sends is in the outbox as no more urgent than `precedence_min`.
+        """
         now = self.clock.instant()
         view = self.view(tx, item_id)
         effects = (
             recover(view, event, now) if isinstance(event, Recover) else step(view, event, now)
         )
-        effects = self._write(tx, view.item, effects, now)
+        effects = self._write(tx, view.item, effects, now, precedence_min)
         if isinstance(event, Arrive | Result | Recover) and effects.item is not None:
             note_event(tx, event, effects.item)
         return effects
@@ -226,13 +233,15 @@ class Node:
         plaintext = self.config.payload_bytes_max + HEADER_BYTES_MAX + FRAME_BYTES
         return streams.ciphertext_size_bytes(bucket_size_bytes(plaintext))
 
-    def _write(self, tx: Transaction, before: Item | None, effects: Effects, now: str) -> Effects:
+    def _write(
+        self, tx: Transaction, before: Item | None, effects: Effects, now: str, precedence_min: int
+    ) -> Effects:
         item = effects.item
         for entry in effects.journal:
             self.journal(tx, entry, now)
         owed: list[tuple[OutboxRow, Send]] = []
         for send in effects.send:
-            row = self._enqueue(tx, send, "" if item is None else item.id)
+            row = self._enqueue(tx, send, "" if item is None else item.id, precedence_min)
             if row is None:
                 continue
             owed.append((row, send))
@@ -321,7 +330,9 @@ class Node:
             }
             self.journal(tx, entry, self.clock.instant())
 
-    def _enqueue(self, tx: Transaction, send: Send, item: str) -> OutboxRow | None:
+    def _enqueue(
+        self, tx: Transaction, send: Send, item: str, precedence_min: int
+    ) -> OutboxRow | None:
         """The new row. None: it is on its way already: who repeats a release fills no disk."""
         if send.result is not None:
             if tx.get("owed", _owed(send.peer, send.result)) is not None:
@@ -332,7 +343,7 @@ class Node:
             body["release"] = send.release
         if send.result is not None:
             body["result"] = send.result.to_json()
-        precedence = PRECEDENCES.index(send.precedence)
+        precedence = max(precedence_min, PRECEDENCES.index(send.precedence))
         data = canonical.encode(body)
         number = tx.outbox_add(send.peer, precedence, 0, item, data)
         return OutboxRow(number, send.peer, precedence, 0, 0, 0, "", item, data)

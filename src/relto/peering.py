@@ -10,6 +10,7 @@ import hmac
 import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +30,7 @@ from relto.links import LinkError, Request, Response
 from relto.marks import PARTY_PATTERN
 from relto.node import Node
 from relto.ports import Transaction
+from relto.quotas import OverQuota, half_sent, size_bytes
 from relto.records import PRECEDENCES, Receipt, Refusal, Release, decode_record
 from relto.returning import Returning
 from relto.sealing import BLOB_PART_BYTES
@@ -48,6 +50,9 @@ class StaleKey(PeerError):
     """Sealed to a key that we no longer have: the sender asks for the new one, and seals again."""
 
 
+FULL_RETRY_S = 1  # until who finds our queue or disk full comes back
+
+
 def _answer(code: int, **body: Any) -> Response:
     return Response(code, canonical.encode(body))
 
@@ -55,8 +60,9 @@ def _answer(code: int, **body: Any) -> Response:
 REFUSED = _answer(400, status="refused")
 STALE = _answer(409, status="stale-key")
 RETRY = _answer(503, status="retry")
-_WHOLE = {"refused": REFUSED, "stale-key": STALE, "retry": RETRY}
-"""What a message is answered of which every part gets the same word."""
+FULL = _answer(503, after_s=FULL_RETRY_S, status="retry")
+_WHOLE = {"refused": 400, "stale-key": 409, "retry": 503}
+"""The status of a message of which every part gets the same answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +104,59 @@ class Peering:
         try:
             assert isinstance(request.peer, bytes)  # noqa: S101  # a TLS link has no other
             peer = peer_of(self.node, request.peer, self.node.clock.system_now())
-            return await self._route(peer, request)
+            if wait_s := self.node.quotas.wait_s(peer):
+                await asyncio.sleep(wait_s)
+            with self.node.quotas.at_work(peer):
+                return await self._route(peer, request)
         except StaleKey:
             return STALE
-        except (NotYet, StoreFull, LinkError):
+        except OverQuota as e:
+            await self._tell(peer, e.limit)
+            return _answer(503, after_s=e.retry_s, status="retry")
+        except StoreFull:
+            return FULL
+        except (NotYet, LinkError):
             return RETRY
         except (PeerError, CallerError) as e:
             log.warning("message-refused", extra={"peer": peer, "why": str(e)})
             return REFUSED
+
+    async def _tell(self, peer: str, limit: str) -> None:
+        """Officers see in the journal that a peer reached a limit; not each time that it does."""
+        if not self.node.quotas.is_news(peer, limit):
+            return
+        log.warning("limit-reached", extra={"peer": peer, "limit": limit})
+        entry = {"event": "limit-reached", "peer": peer, "limit": limit}
+        with suppress(StoreFull):
+            await self.node.submit(
+                lambda tx: self.node.journal(tx, entry, self.node.clock.instant())
+            )
+
+    async def expire_transfers(self) -> None:
+        """Give up what is half-sent and for which no range came in a long time.
+
+        Nothing is lost: its sender has it, and begins anew when it offers it again.
+        """
+        for peer in self.node.config.peers:
+            with self.node.store.read() as reader:
+                rows = half_sent(reader, peer)
+            for row in rows:
+                if self.node.quotas.is_idle(row.key):
+                    async with self._one_at_a_time(row.key):
+                        await self._expire(peer, row.key, row.body.decode())
+
+    async def _expire(self, peer: str, release: str, item: str) -> None:
+        def job(tx: Transaction) -> bool:
+            if not tx.delete("receiving", release):
+                return False  # it was whole just now
+            entry = {"event": "transfer-expired", "item": item, "release": release, "peer": peer}
+            self.node.journal(tx, entry, self.node.clock.instant())
+            return True
+
+        if await self.node.submit(job):
+            self.node.quotas.ended(release)
+            await self.node.drop_blob(release)
+            log.warning("transfer-expired", extra={"peer": peer, "item": item, "release": release})
 
     async def _route(self, peer: str, request: Request) -> Response:
         if request.method == "POST" and request.path == "/relto/v1/hop":
@@ -151,21 +202,47 @@ class Peering:
         parts = open_hop(sealed, sender=peer, recipient=self.node.party, key=key)
         verified = [await self._verified(peer, part) for part in parts]
         answers = await self._taken(peer, verified)
-        words = {answer["status"] for answer in answers}
-        if len(words) == 1 and words <= _WHOLE.keys():
-            return _WHOLE[words.pop()]
+        first = answers[0]
+        if first["status"] in _WHOLE and all(answer == first for answer in answers):
+            return _answer(_WHOLE[first["status"]], **first)
         return _answer(200, parts=answers)
 
     async def _verified(self, peer: str, part: Hop) -> "_Asked | PeerError | StoreFull":
         """What a part asks for, once all its signatures hold; or why it is not taken."""
-        await self.node.turns.wait(_precedence(part))
         try:
+            precedence = await self._precedence(peer, part)
+            await self.node.turns.wait(precedence)
             kinds = {record.payload_type for record in part.records}
             if kinds <= {Receipt.type(), Refusal.type()}:
-                return self._results(peer, part)
-            return self._arrival(peer, part)
+                return self._results(peer, part, precedence)
+            return self._arrival(peer, part, precedence)
         except (PeerError, StoreFull) as e:
             return e
+
+    async def _precedence(self, peer: str, part: Hop) -> int:
+        """How urgent a part is: as its sender says, but no more FLASH than its maker's budget.
+
+        Results are short, and wait for FLASH only.
+        """
+        releases = [r for r in part.records if r.payload_type == Release.type()]
+        if not releases:
+            return 1
+        release = decode_record(releases[-1], Release)
+        precedence = PRECEDENCES.index(release.precedence)
+        if precedence:
+            return precedence
+        with self.node.store.read() as reader:
+            item = self.node.read_item(reader, release.item)
+        known = None if item is None else item.incoming_by(releases[-1].record_id)
+        if known is not None and known.state != "receiving":
+            return 1  # a repeat costs nothing, and gets the answer that it had
+        maker = decode_record(releases[0], Release).sender
+        if self.node.quotas.is_flash(
+            peer, maker if maker in self.node.engine.regime.parties else peer
+        ):
+            return 0
+        await self._tell(peer, "flash")
+        return 1
 
     async def _taken(
         self, peer: str, verified: "list[_Asked | PeerError | StoreFull]"
@@ -189,7 +266,12 @@ class Peering:
         """The answer to one part, whose job gave `result`."""
         if isinstance(result, StaleKey):
             return {"status": "stale-key"}
-        if isinstance(result, NotYet | StoreFull):
+        if isinstance(result, OverQuota):
+            await self._tell(peer, result.limit)
+            return {"status": "retry", "after_s": result.retry_s}
+        if isinstance(result, StoreFull):
+            return {"status": "retry", "after_s": FULL_RETRY_S}
+        if isinstance(result, NotYet):
             return {"status": "retry"}
         if isinstance(result, ReltoError):
             log.warning("message-refused", extra={"peer": peer, "why": str(result)})
@@ -200,13 +282,15 @@ class Peering:
         item = result[-1].item
         if not release or item is None or not _is_receiving(result[-1], release):
             return {"status": "accepted"}
+        assert isinstance(asked, _Asked)  # noqa: S101  # it has a release
+        self.node.quotas.moved(release, asked.precedence)
         async with self._one_at_a_time(release):
             have = await asyncio.to_thread(lambda: self.node.store.blob_size(release))
             if have >= item.manifest.ciphertext_bytes:  # a crash came after the last range
                 have = await self._finish(item.id, release)
         return {"status": "accepted", "have": have}
 
-    def _results(self, peer: str, hop: Hop) -> "_Asked":
+    def _results(self, peer: str, hop: Hop, precedence: int) -> "_Asked":
         events: list[tuple[str, ResultEvent]] = []
         for envelope in hop.records:
             kind: type[Receipt] | type[Refusal]
@@ -217,13 +301,11 @@ class Peering:
             )
             vouched = hop.certificates.for_signers(signers)
             events.append((record.item, ResultEvent(peer, envelope, record, vouched)))
-        return _Asked(
-            _precedence(hop), lambda tx: [self.node.apply(tx, item, e) for item, e in events]
-        )
+        return _Asked(precedence, lambda tx: [self.node.apply(tx, item, e) for item, e in events])
 
-    def _arrival(self, peer: str, hop: Hop) -> "_Asked":
+    def _arrival(self, peer: str, hop: Hop, precedence: int) -> "_Asked":
         consignment = verify_consignment(hop, self.node.trust)
-        self.node.require_room(consignment.release.precedence)
+        self.node.require_room(PRECEDENCES[precedence])
         key = self._payload_key(consignment)
         wrapped = None if key is None else self.node.wrap(key, f"payload/{consignment.item}")
         manifest = consignment.manifest
@@ -235,16 +317,24 @@ class Peering:
             raise PeerError("the ciphertext is not the one that the manifest states")
         release = consignment.release_envelope.record_id
         event = Arrive(peer, consignment, wrapped, "" if ciphertext is None else "row")
+        quotas, kept_bytes = self.node.quotas, size_bytes(hop)
+        follows_bytes = manifest.ciphertext_bytes if ciphertext is None else 0
 
         def job(tx: Transaction) -> list[Effects]:
-            effects = self.node.apply(tx, consignment.item, event)
+            before = self.node.read_item(tx, consignment.item)
+            if before is None or before.incoming_by(release) is None:
+                quotas.require_room(tx, peer, kept_bytes + follows_bytes, precedence)
+                quotas.keep(tx, peer, 1, kept_bytes)
+            effects = self.node.apply(tx, consignment.item, event, precedence_min=precedence)
             if effects.item is not None and effects.item.stored == "row" and ciphertext:
                 tx.put("ciphertext", consignment.item, ciphertext)
-            if ciphertext is None and _is_receiving(effects, release):
-                tx.put("receiving", release, consignment.item.encode(), state=peer)
+            is_receiving = ciphertext is None and _is_receiving(effects, release)
+            if is_receiving and tx.get("receiving", release) is None:
+                quotas.require_transfer(tx, peer, follows_bytes, precedence)
+                quotas.begin(tx, release, peer, consignment.item, follows_bytes)
             return [effects]
 
-        return _Asked(_precedence(hop), job, release if ciphertext is None else "")
+        return _Asked(precedence, job, release if ciphertext is None else "")
 
     def _payload_key(self, consignment: Consignment) -> bytes | None:
         """The payload key, checked against the manifest's commitment; None if we do not read."""
@@ -305,6 +395,7 @@ class Peering:
         if offset <= have:
             await asyncio.to_thread(lambda: store.blob_append(release, offset, data))
             have = max(have, offset + len(data))
+        self.node.quotas.moved(release)
         if have < size:
             return _answer(200, status="accepted", have=have)
         if await self._finish(item.id, release) != size:
@@ -316,21 +407,30 @@ class Peering:
 
         That is none of them if they are not what the manifest states: the sender begins anew.
         """
-        manifest = self.node.item(item_id).manifest
+        item = self.node.item(item_id)
+        incoming, manifest = item.incoming_by(release), item.manifest
+        assert incoming is not None  # noqa: S101  # it waited for the ciphertext
+        peer = incoming.record.sender
         size = manifest.ciphertext_bytes
         digest = await asyncio.to_thread(lambda: self._settle(release, size))
         if digest != manifest.ciphertext_sha256:
             await asyncio.to_thread(lambda: self.node.store.blob_remove(release))
             return 0
 
+        quotas = self.node.quotas
+        precedence = quotas.moved(release)
+
         def job(tx: Transaction) -> Effects:
-            effects = self.node.apply(tx, item_id, Complete(release))
-            tx.delete("receiving", release)
+            effects = self.node.apply(tx, item_id, Complete(release), precedence_min=precedence)
+            was_half_sent = tx.delete("receiving", release)
             if effects.item is not None and effects.item.stored == release:
                 tx.put("blob", release, item_id.encode())
+                if was_half_sent:
+                    quotas.keep(tx, peer, 0, size)
             return effects
 
         effects: Effects = await self.node.submit(job)
+        quotas.ended(release)
         self.node.follow(effects)
         if effects.item is not None and effects.item.stored != release:
             await self.node.drop_blob(release)
@@ -343,12 +443,6 @@ class Peering:
         for offset in range(0, size, BLOB_PART_BYTES):
             digest.update(self.node.store.blob_read(release, offset, BLOB_PART_BYTES))
         return digest.hexdigest()
-
-
-def _precedence(part: Hop) -> int:
-    """How urgent a part is, by what its sender says; results are short, and wait for FLASH only."""
-    releases = [r for r in part.records if r.payload_type == Release.type()]
-    return PRECEDENCES.index(decode_record(releases[-1], Release).precedence) if releases else 1
 
 
 def _is_receiving(effects: Effects, release: str) -> bool:

@@ -65,6 +65,7 @@ BALLAST_BYTES = 16 * 1024 * 1024
 KEY_CHECK_S = 3_600
 ROOM_CHECK_S = 30
 SIGHTING_S = 60
+TRANSFER_CHECK_S = 60
 ALARM_CHECK_S = 5
 SWITCH_S = 0.0005
 SCRAPER_LIMITS = Limits(body_bytes_max=1024, connections_max=8)
@@ -182,8 +183,9 @@ async def serve(
         await node.renew_key()
         await node.sweep()
         counter = Counter(node, couriers)
+        peering = Peering(node, couriers)
         peers = Server(
-            Peering(node, couriers).handle,
+            peering.handle,
             TlsAddress(config.host, config.port, to_server),
             on_error=_log_error,
             limits=PEER_LIMITS,
@@ -210,6 +212,7 @@ async def serve(
             (KEY_CHECK_S, node.renew_key),
             (ROOM_CHECK_S, node.find_room),
             (ALARM_CHECK_S, node.raise_alarms),
+            (TRANSFER_CHECK_S, peering.expire_transfers),
             (SIGHTING_S, counter.sightings.look),
         ):
             task = _every(period_s, action)

@@ -187,7 +187,7 @@ _OWN: dict[str, tuple[Any, str, str]] = {
     ),
     "an outbox row is not written": (
         node.Node._write,
-        'row = self._enqueue(tx, send, "" if item is None else item.id)',
+        'row = self._enqueue(tx, send, "" if item is None else item.id, precedence_min)',
         "row = None",
     ),
     "the chain of releases is not checked": (

@@ -129,6 +129,8 @@ def _status(args: argparse.Namespace) -> int:
         print(f"  {peer['party']}: {peer['waiting']} messages owed, link {peer['link']}")
         if peer["missing"]:
             print(f"    {peer['missing']} releases that it has of ours, and has not given back")
+        if peer.get("limits"):
+            print(f"    reached its limits of {', '.join(peer['limits'])}: relto doctor")
     if status["holds"]:
         print(f"  on hold, nothing is released to: {', '.join(status['holds'])}")
     for late in status["late"][:LATE_SHOWN_MAX]:

@@ -1,0 +1,218 @@
+"""What one peer may have of this node: room, half-sent transfers, requests at work, FLASH.
+
+All is counted for each peer alone, so that nobody's use shows in what another is answered (DESIGN
+§6, rule 6). Past a limit a peer is told when to come back, and loses nothing by it. What is FLASH
+beyond its budget is taken all the same, and worked on as IMMEDIATE.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from relto import canonical
+from relto.config import Quota
+from relto.errors import PeerError
+from relto.hop import Hop
+from relto.ports import ROWS_MAX, Reader, Row, Transaction
+
+__all__ = ["Kept", "OverQuota", "Quotas", "half_sent", "kept_of", "size_bytes"]
+
+REQUESTS_PER_S = 200  # of one peer; those beyond are answered later, not refused
+REQUESTS_AT_ONCE = 100  # that may come at once before they are
+FLASH_SHARE = 8  # FLASH within its budget has an eighth more of each limit of room
+TOLD_MS = 600_000  # a limit that a peer goes on reaching is journaled once in this time
+RETRY_S = {"requests": 1, "transfers": 5, "transfer-bytes": 5, "items": 300, "bytes": 300}
+"""After how many seconds a peer is asked to come back, by the limit that it has reached."""
+
+_KEPT = "kept"
+_BODY_BYTES_MAX = 1024
+
+
+class OverQuota(PeerError):
+    """A limit of one peer is reached: it comes back after `retry_s`. Nothing was done."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"its limit of {limit} is reached (docs/configuration.md, quota)")
+        self.limit = limit
+        self.retry_s = RETRY_S[limit]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a peer: releases, and bytes of their records and ciphertexts."""
+
+    items: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """A half-sent ciphertext: when a range came last, and how urgent it counts here."""
+
+    moved_ms: int
+    precedence: int
+
+
+class Quotas:
+    """Counts what each peer has. `monotonic_ms` is the node's clock that nobody can set."""
+
+    def __init__(self, quota: Quota, monotonic_ms: Callable[[], int]) -> None:
+        self.quota = quota
+        self._now_ms = monotonic_ms
+        self._at_work: Counter[str] = Counter()
+        self._pace = _Buckets(REQUESTS_PER_S, REQUESTS_AT_ONCE)
+        self._flash = _Buckets(quota.flash_per_minute / 60, quota.flash_per_minute)
+        self._transfers: dict[str, _Transfer] = {}
+        self._told_ms: dict[tuple[str, str], int] = {}
+        self.reached: Counter[tuple[str, str]] = Counter()  # by peer and limit, since the start
+
+    # requests
+
+    def wait_s(self, peer: str) -> float:
+        """How long a request of the peer waits before anything is done for it; it counts."""
+        return self._pace.wait_s(peer, self._now_ms())
+
+    @contextmanager
+    def at_work(self, peer: str) -> Iterator[None]:
+        """While a request of the peer is worked on. Raises OverQuota."""
+        if self._at_work[peer] >= self.quota.requests_max:
+            raise OverQuota("requests")
+        self._at_work[peer] += 1
+        try:
+            yield
+        finally:
+            self._at_work[peer] -= 1
+
+    # FLASH
+
+    def is_flash(self, peer: str, maker: str) -> bool:
+        """Whether one more that `maker` calls FLASH, and `peer` brings, goes before all else.
+
+        By maker, so that a hub is not made to pay for a party that it passes on.
+        """
+        return self._flash.take(f"{peer}:{maker}", self._now_ms())
+
+    # room
+
+    def require_room(self, reader: Reader, peer: str, size_bytes: int, precedence: int) -> None:
+        """Room for one more release with so many bytes. Raises OverQuota."""
+        kept = kept_of(reader, peer)
+        if kept.items >= _share(self.quota.items_max, precedence):
+            raise OverQuota("items")
+        if kept.size_bytes + size_bytes > _share(self.quota.bytes_max, precedence):
+            raise OverQuota("bytes")
+
+    def keep(self, tx: Transaction, peer: str, items: int, size_bytes: int) -> None:
+        """Count what is kept of a peer from this transaction on."""
+        kept = kept_of(tx, peer)
+        body = {"bytes": kept.size_bytes + size_bytes, "items": kept.items + items}
+        tx.put(_KEPT, peer, canonical.encode(body))
+
+    # half-sent transfers
+
+    def require_transfer(self, reader: Reader, peer: str, size_bytes: int, precedence: int) -> None:
+        """Room for one more ciphertext in ranges. The only one of a peer always has it.
+
+        Raises OverQuota.
+        """
+        rows = half_sent(reader, peer)
+        if len(rows) >= _share(self.quota.transfers_max, precedence):
+            raise OverQuota("transfers")
+        begun = sum(int(row.rank or 0) for row in rows)
+        most = _share(self.quota.transfer_bytes_max, precedence)
+        if rows and begun + size_bytes > most:
+            raise OverQuota("transfer-bytes")
+
+    def begin(self, tx: Transaction, release: str, peer: str, item: str, size_bytes: int) -> None:
+        """A ciphertext of `size_bytes` follows in ranges."""
+        tx.put("receiving", release, item.encode(), state=peer, rank=f"{size_bytes:016d}")
+
+    def moved(self, release: str, precedence: int = 0) -> int:
+        """A range of it came now, or it begins as so urgent; how urgent it counts here."""
+        transfer = self._transfers.setdefault(release, _Transfer(0, precedence))
+        transfer.moved_ms = self._now_ms()
+        return transfer.precedence
+
+    def ended(self, release: str) -> None:
+        self._transfers.pop(release, None)
+
+    def is_idle(self, release: str) -> bool:
+        """Whether no range of it came for as long as one may wait; after a start it waits anew."""
+        now_ms = self._now_ms()
+        transfer = self._transfers.setdefault(release, _Transfer(now_ms, 0))
+        return now_ms - transfer.moved_ms >= self.quota.transfer_idle_s * 1000
+
+    # telling
+
+    def is_news(self, peer: str, limit: str) -> bool:
+        """Count that a peer reached a limit; whether people were not told of it lately."""
+        self.reached[peer, limit] += 1
+        now_ms = self._now_ms()
+        told_ms = self._told_ms.get((peer, limit))
+        if told_ms is not None and now_ms - told_ms < TOLD_MS:
+            return False
+        self._told_ms[peer, limit] = now_ms
+        return True
+
+    def reached_lately(self, peer: str) -> list[str]:
+        """The limits that people were told of in the last `TOLD_MS`."""
+        now_ms = self._now_ms()
+        return sorted(
+            limit
+            for (party, limit), told_ms in self._told_ms.items()
+            if party == peer and now_ms - told_ms < TOLD_MS
+        )
+
+
+class _Buckets:
+    """Token buckets by name: `per_s` tokens a second each, at most `size` of them saved.
+
+    A bucket is the instant at which it will be full again (GCRA, ITU-T I.371).
+    """
+
+    def __init__(self, per_s: float, size: int) -> None:
+        self._token_ms = 1000 / per_s
+        self._size_ms = self._token_ms * size
+        self._full_ms: dict[str, float] = {}
+
+    def take(self, name: str, now_ms: int) -> bool:
+        """Take a token, if there is one."""
+        full_ms = max(now_ms, self._full_ms.get(name, 0)) + self._token_ms
+        if full_ms - now_ms > self._size_ms:
+            return False
+        self._full_ms[name] = full_ms
+        return True
+
+    def wait_s(self, name: str, now_ms: int) -> float:
+        """Take a token, perhaps one of the future; in how many seconds it is there."""
+        full_ms = max(now_ms, self._full_ms.get(name, 0)) + self._token_ms
+        self._full_ms[name] = full_ms
+        return max(0.0, full_ms - now_ms - self._size_ms) / 1000
+
+
+def _share(limit: int, precedence: int) -> int:
+    return limit if precedence else limit + max(1, limit // FLASH_SHARE)
+
+
+def kept_of(reader: Reader, peer: str) -> Kept:
+    """What is kept of a peer."""
+    body = reader.get(_KEPT, peer)
+    if body is None:
+        return Kept()
+    found: Any = canonical.decode(body, size_bytes_max=_BODY_BYTES_MAX)
+    return Kept(found["items"], found["bytes"])
+
+
+def half_sent(reader: Reader, peer: str) -> list[Row]:
+    """The ciphertexts of a peer of which ranges are missing; the key is the release."""
+    return reader.listing("receiving", state=peer, limit=ROWS_MAX)
+
+
+def size_bytes(hop: Hop) -> int:
+    """Bytes that are kept of a part of a hop message."""
+    records = sum(len(record.payload) for record in hop.records)
+    certificates = sum(len(der) for der in hop.certificates.by_keyid.values())
+    ciphertexts = sum(len(ciphertext) for ciphertext in hop.ciphertexts.values())
+    return records + certificates + ciphertexts

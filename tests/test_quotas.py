@@ -1,0 +1,408 @@
+"""What one peer may have of a node, on both sides of each limit; others notice none of it."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from relto.calls import Said
+from relto.config import Quota
+from relto.courier import OTHERS_S
+from relto.links import Request, Response
+from relto.quotas import REQUESTS_AT_ONCE, REQUESTS_PER_S, TOLD_MS, kept_of
+from world import Place, World, in_world, keys_of
+
+LARGE = bytes(100_000)  # more than rides in a message
+
+
+async def given(world: World, body: bytes = b"seen", **options: Any) -> str:
+    """An item of Seoul's for Tokyo, released without a review by way of Washington."""
+    return await world.share("KOR", "KOR:III", "JPN", topics=("passed",), body=body, **options)
+
+
+def states(world: World, items: list[str]) -> list[str]:
+    """Where each of Seoul's items stands, as Seoul knows it."""
+    return [world["KOR"].outgoing(item, "JPN").state for item in items]
+
+
+def half_sent(place: Place) -> list[str]:
+    return sorted(key for kind, key in place.store.state.documents if kind == "receiving")
+
+
+def told(place: Place) -> list[tuple[str, str]]:
+    """By journal: who reached which limit."""
+    return [(e["peer"], e["limit"]) for e in place.journal("limit-reached")]
+
+
+async def pass_s(world: World, seconds: float) -> None:
+    await asyncio.sleep(seconds)  # virtual time
+
+
+# Half-sent transfers
+
+
+@in_world("carried", quota=Quota(transfers_max=2))
+async def test_a_peer_has_as_many_half_sent_transfers_as_its_limit_and_no_more(
+    world: World,
+) -> None:
+    world.loses = lambda path: "/ciphertext/" in path
+    items = [await given(world, LARGE, title=str(n)) for n in range(3)]
+    await world.carry("KOR", "USA")
+    assert len(half_sent(world["USA"])) == 2
+    assert not world["USA"].has(items[2])
+    assert told(world["USA"]) == [("KOR", "transfers")]
+    world.loses = lambda path: False
+    await world.settle()
+    assert states(world, items) == ["delivered"] * 3
+
+
+@in_world("carried", quota=Quota(transfers_max=2))
+async def test_a_large_flash_has_a_place_beyond_that_limit(world: World) -> None:
+    world.loses = lambda path: "/ciphertext/" in path
+    for n in range(2):
+        await given(world, LARGE, title=str(n))
+    await world.carry("KOR", "USA")
+    urgent = [await given(world, LARGE, precedence="FLASH", title=f"now {n}") for n in range(2)]
+    await world.carry("KOR", "USA")
+    assert len(half_sent(world["USA"])) == 3
+    assert [world["USA"].has(item) for item in urgent] == [True, False]
+
+
+@in_world("carried", quota=Quota(transfer_bytes_max=250_000))
+async def test_the_stated_sizes_of_half_sent_transfers_have_a_limit(world: World) -> None:
+    world.loses = lambda path: "/ciphertext/" in path
+    items = [await given(world, LARGE, title=str(n)) for n in range(3)]
+    await world.carry("KOR", "USA")
+    assert [world["USA"].has(item) for item in items] == [True, True, False]
+    assert told(world["USA"]) == [("KOR", "transfer-bytes")]
+    world.loses = lambda path: False
+    await world.settle()
+    assert states(world, items) == ["delivered"] * 3
+
+
+@in_world("carried", quota=Quota(transfer_bytes_max=1))
+async def test_a_peers_only_transfer_always_has_a_place(world: World) -> None:
+    item = await given(world, LARGE)
+    await world.settle()
+    assert states(world, [item]) == ["delivered"]
+
+
+async def _half_sent(world: World) -> tuple[str, str]:
+    """An item of which one range of two has come; with its release."""
+    item = await given(world, LARGE)
+    world.loses = lambda path: "/ciphertext/" in path
+    await world.carry("KOR", "USA")
+    [release] = half_sent(world["USA"])
+    await world.post_bytes(
+        "KOR", "USA", b"x" * 10, path=f"/relto/v1/ciphertext/{release}", query="offset=0"
+    )
+    world.loses = lambda path: False
+    return item, release
+
+
+@in_world("carried", quota=Quota(transfer_idle_s=100))
+async def test_a_half_sent_transfer_is_given_up_after_its_time_and_not_before(
+    world: World,
+) -> None:
+    hub = world["USA"]
+    item, release = await _half_sent(world)
+    await pass_s(world, 99)
+    await hub.peering.expire_transfers()
+    assert half_sent(hub) == [release]
+    assert hub.store.blob_size(release) == 10
+    await pass_s(world, 1)
+    await hub.peering.expire_transfers()
+    assert half_sent(hub) == []
+    assert hub.store.blob_names() == []
+    assert hub.journal("transfer-expired") == [
+        {**entry, "item": item, "release": release, "peer": "KOR"}
+        for entry in hub.journal("transfer-expired")
+    ]
+    assert len(hub.journal("transfer-expired")) == 1
+    await hub.peering.expire_transfers()
+    assert len(hub.journal("transfer-expired")) == 1
+
+
+@in_world("carried", quota=Quota(transfer_idle_s=100))
+async def test_what_was_given_up_comes_again_from_its_sender_and_is_whole(world: World) -> None:
+    item, _ = await _half_sent(world)
+    await pass_s(world, 100)
+    await world["USA"].peering.expire_transfers()
+    for _ in range(3):
+        await world.settle()
+    assert states(world, [item]) == ["delivered"]
+    assert world["JPN"].node.payload(world["JPN"].item(item)).body == LARGE
+
+
+@in_world("carried", quota=Quota(transfer_idle_s=100))
+async def test_a_range_or_a_new_process_gives_a_transfer_its_time_anew(world: World) -> None:
+    _, release = await _half_sent(world)
+    await pass_s(world, 99)
+    await world.post_bytes(
+        "KOR", "USA", b"x" * 20, path=f"/relto/v1/ciphertext/{release}", query="offset=0"
+    )
+    await pass_s(world, 99)
+    await world["USA"].peering.expire_transfers()
+    assert half_sent(world["USA"]) == [release]
+    await world.restart("USA")
+    await world["USA"].peering.expire_transfers()
+    await pass_s(world, 99)
+    await world["USA"].peering.expire_transfers()
+    assert half_sent(world["USA"]) == [release]
+    await pass_s(world, 1)
+    await world["USA"].peering.expire_transfers()
+    assert half_sent(world["USA"]) == []
+
+
+# What is kept of a peer
+
+
+@in_world("carried", quota=Quota(items_max=8))
+async def test_as_many_releases_of_a_peer_are_kept_as_its_limit_and_flash_an_eighth_more(
+    world: World,
+) -> None:
+    items = [await given(world, title=str(n)) for n in range(9)]
+    await world.settle()
+    assert states(world, items) == ["delivered"] * 8 + ["ready"]
+    urgent = [await given(world, precedence="FLASH", title=f"now {n}") for n in range(2)]
+    await world.settle()
+    assert states(world, urgent) == ["delivered", "ready"]
+    assert told(world["USA"]) == [("KOR", "items")]
+    assert world["KOR"].outbox("USA")[0].error == "answered 503; it takes it later"
+
+
+@in_world("carried")
+async def test_the_bytes_kept_of_a_peer_have_a_limit(world: World) -> None:
+    hub = world["USA"]
+    await given(world, LARGE)
+    await given(world, b"small")
+    await world.settle()
+    with hub.store.read() as reader:
+        kept = kept_of(reader, "KOR")
+    assert kept.items == 2
+    assert 100_000 < kept.size_bytes < 150_000
+    for limit, expected in ((kept.size_bytes + 20_000, "delivered"), (kept.size_bytes, "ready")):
+        hub.node.quotas.quota = Quota(bytes_max=limit)
+        item = await given(world, title=expected)
+        await world.settle()
+        assert states(world, [item]) == [expected]
+    assert told(hub) == [("KOR", "bytes")]
+
+
+@in_world("carried", quota=Quota(items_max=1))
+async def test_what_was_taken_before_is_answered_again_beyond_the_limit(world: World) -> None:
+    await given(world)
+    await world.carry("KOR", "USA")
+    [message] = [s.hop for s in world.sights if s.path.endswith("/hop") and s.sender == "KOR"]
+    assert message is not None
+    assert await world.post("KOR", "USA", message) == 200
+    with world["USA"].store.read() as reader:
+        assert kept_of(reader, "KOR").items == 1
+
+
+@in_world("carried", quota=Quota(items_max=1))
+async def test_one_peers_limit_is_not_anothers(world: World) -> None:
+    for n in range(2):
+        await given(world, title=str(n))
+    await world.settle()
+    item = await world.share("JPN", "JPN:HI", "KOR", topics=("passed",))
+    await world.settle()
+    assert world["JPN"].outgoing(item, "KOR").state == "delivered"
+
+
+# Requests at work
+
+
+def _asking(world: World, peer: str, path: str = "/relto/v1/node-key/USA") -> Request:
+    return Request("GET", path, "", b"", keys_of(peer).tls)
+
+
+@in_world("carried", quota=Quota(requests_max=2))
+async def test_more_requests_at_work_than_the_limit_are_asked_to_come_back(world: World) -> None:
+    hub = world["USA"]
+    go = asyncio.Event()
+
+    async def slow(peer: str, request: Request) -> Response:
+        await go.wait()
+        return Response(200, b"{}")
+
+    hub.peering._route = slow  # type: ignore[method-assign]
+    two = [asyncio.create_task(hub.peering.handle(_asking(world, "KOR"))) for _ in range(2)]
+    await asyncio.sleep(0)
+    third = await hub.peering.handle(_asking(world, "KOR"))
+    assert (third.status, third.body) == (503, b'{"after_s":1,"status":"retry"}')
+    other = asyncio.create_task(hub.peering.handle(_asking(world, "JPN")))
+    await asyncio.sleep(0)
+    go.set()
+    assert [(await task).status for task in (*two, other)] == [200, 200, 200]
+    assert (await hub.peering.handle(_asking(world, "KOR"))).status == 200
+    assert told(hub) == [("KOR", "requests")]
+
+
+@in_world("carried")
+async def test_a_peer_that_asks_too_fast_is_answered_later_and_others_are_not(
+    world: World,
+) -> None:
+    async def answered_after_s(peer: str) -> float:
+        start = world.loop.time()
+        response = await world["USA"].peering.handle(_asking(world, peer))
+        assert response.status == 200
+        return world.loop.time() - start
+
+    await pass_s(world, 10)
+    at_once = [await answered_after_s("KOR") for _ in range(REQUESTS_AT_ONCE)]
+    assert max(at_once) == 0
+    late = [await answered_after_s("KOR") for _ in range(100)]
+    assert sum(late) == pytest.approx(100 / REQUESTS_PER_S, abs=0.01)
+    assert await answered_after_s("JPN") == 0
+
+
+# FLASH
+
+
+def urgencies(world: World, sender: str, receiver: str) -> list[int]:
+    return [row.precedence for row in world[sender].outbox(receiver)]
+
+
+@in_world("carried", quota=Quota(flash_per_minute=2))
+async def test_flash_beyond_its_budget_is_taken_and_worked_on_as_immediate(world: World) -> None:
+    items = [await given(world, precedence="FLASH", title=str(n)) for n in range(4)]
+    await world.carry("KOR", "USA")
+    assert [world["USA"].has(item) for item in items] == [True] * 4
+    assert urgencies(world, "USA", "JPN") == [0, 0, 1, 1]
+    assert told(world["USA"]) == [("KOR", "flash")]
+    await world.settle()
+    assert states(world, items) == ["delivered"] * 4
+    await pass_s(world, 29)
+    later = await given(world, precedence="FLASH", title="later")
+    await world.carry("KOR", "USA")
+    assert urgencies(world, "USA", "JPN") == [1]
+    await pass_s(world, 2)
+    again = await given(world, precedence="FLASH", title="again")
+    await world.carry("KOR", "USA")
+    assert sorted(urgencies(world, "USA", "JPN")) == [0, 1]
+    await world.settle()
+    assert states(world, [later, again]) == ["delivered"] * 2
+
+
+@in_world("carried", quota=Quota(flash_per_minute=1))
+async def test_flash_that_comes_again_spends_nothing_and_goes_before_nothing(world: World) -> None:
+    await given(world, precedence="FLASH")
+    await world.carry("KOR", "USA")
+    [message] = [s.hop for s in world.sights if s.path.endswith("/hop") and s.sender == "KOR"]
+    assert message is not None
+    await pass_s(world, 60)
+    assert await world["USA"].peering._precedence("KOR", message) == 1
+    assert world["USA"].node.quotas.is_flash("KOR", "KOR")
+    assert told(world["USA"]) == []
+
+
+@in_world("carried", quota=Quota(flash_per_minute=2))
+async def test_a_large_flash_beyond_its_budget_goes_on_as_immediate(world: World) -> None:
+    for n in range(3):
+        await given(world, LARGE, precedence="FLASH", title=str(n))
+    for _ in range(3):
+        await world.carry("KOR", "USA")
+    assert sorted(urgencies(world, "USA", "JPN")) == [0, 0, 1]
+
+
+@in_world("carried", quota=Quota(flash_per_minute=1))
+async def test_who_is_passed_on_does_not_spend_the_hubs_own_budget(world: World) -> None:
+    """Seoul's flood is Seoul's at Tokyo too, though Washington brings it."""
+    at_tokyo = world["JPN"].node.quotas
+    for n in range(5):
+        await given(world, precedence="FLASH", title=str(n))
+    await world.settle()
+    assert not at_tokyo.is_flash("USA", "KOR")
+    assert at_tokyo.is_flash("USA", "USA")
+
+
+@in_world("carried", quota=Quota(flash_per_minute=1))
+async def test_officers_see_who_goes_over_its_budget_once_in_ten_minutes(world: World) -> None:
+    async def flood() -> None:
+        for _ in range(3):
+            await given(world, precedence="FLASH", title=str(world.loop.time()))
+            await world.carry("KOR", "USA")
+            await pass_s(world, 1)
+
+    await flood()
+    await pass_s(world, TOLD_MS / 1000 - 10)
+    await flood()
+    assert told(world["USA"]) == [("KOR", "flash")]
+    await pass_s(world, 20)
+    await flood()
+    assert told(world["USA"]) == [("KOR", "flash")] * 2
+
+
+@in_world("carried", quota=Quota(flash_per_minute=1))
+async def test_on_a_full_disk_flash_beyond_its_budget_waits(world: World) -> None:
+    """The reserve is for warnings, not for who calls everything one."""
+    world["USA"].store.release_ballast()
+    items = [await given(world, precedence="FLASH", title=str(n)) for n in range(2)]
+    await world.settle()
+    assert states(world, items) == ["delivered", "ready"]
+    await world["USA"].node.find_room()
+    await world.settle()
+    assert states(world, items) == ["delivered", "delivered"]
+
+
+# Being told to come back
+
+
+@in_world("carried")
+async def test_a_sender_comes_back_when_it_was_told_to_and_flash_goes_meanwhile(
+    world: World,
+) -> None:
+    seoul = world["KOR"].couriers["USA"]
+    for n in range(3):
+        await given(world, title=str(n))
+    world["USA"].node.quotas.quota = Quota(requests_max=1)
+    with world["USA"].node.quotas.at_work("KOR"):
+        await seoul.carry(world["KOR"].outbox("USA")[:1])
+    [first, *others] = world["KOR"].outbox("USA")
+    assert first.error == "answered 503; it takes it later"
+    assert first.attempts == 0  # nothing is wrong with it: it goes with the others again
+    assert 1_000 <= first.due_ms - world["KOR"].clock.monotonic_ms() <= 1_250
+    assert seoul._best(3) == ([], OTHERS_S)
+    urgent = await given(world, precedence="FLASH", title="now")
+    assert [row.subject for row in seoul._best(1)[0]] == [urgent]
+    await seoul.carry(seoul._best(1)[0])
+    await pass_s(world, 1)
+    assert [row.number for row in seoul._best(3)[0]] == [row.number for row in others]
+
+
+@pytest.mark.parametrize(
+    ("body", "after_s"),
+    [
+        (b'{"status":"retry"}', 0),  # an earlier version
+        (b'{"after_s":7,"status":"retry"}', 7),
+        (b'{"after_s":300,"status":"retry"}', 300),
+        (b'{"after_s":301,"status":"retry"}', 300),
+        (b'{"after_s":-1,"status":"retry"}', 0),
+        (b'{"after_s":"7","status":"retry"}', 0),
+        (b"later", 0),
+    ],
+)
+def test_nobody_makes_us_wait_for_longer_than_five_minutes(body: bytes, after_s: int) -> None:
+    assert Said.by_status(Response(503, body)).after_s == after_s
+
+
+# People see it
+
+
+@in_world("carried", quota=Quota(items_max=1))
+async def test_a_nodes_status_says_what_each_peer_has_and_which_limits_it_reached(
+    world: World,
+) -> None:
+    for n in range(2):
+        await given(world, title=str(n))
+    await world.settle()
+    status = json.loads((await world.ask("USA", "GET", "/status")).body)
+    seen = {peer["party"]: peer for peer in status["peers"]}
+    assert seen["KOR"]["kept"]["items"] == 1
+    assert seen["KOR"]["limits"] == ["items"]
+    assert seen["JPN"]["kept"] == {"bytes": 0, "items": 0}
+    assert seen["JPN"]["limits"] == []
+    await pass_s(world, TOLD_MS / 1000)
+    assert world["USA"].node.quotas.reached_lately("KOR") == []
