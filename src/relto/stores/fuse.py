@@ -55,19 +55,22 @@ class Fuse:
         """Inside, errors of SQLite and of the system come out as `StoreFull` or `StoreBroken`."""
         try:
             yield
-        except StoreError:
-            raise
-        except apsw.FullError as error:
-            raise StoreFull(f"the disk of {self._place} is full: free some space") from error
-        except (apsw.BusyError, apsw.ProtocolError) as error:
-            # PROTOCOL: a snapshot lost the race for its place in the log too often.
-            raise StoreFull(f"{self._place} is busy: try again later") from error
-        except apsw.Error as error:
-            raise self.blow(f"the database failed ({_code(error)})") from error
-        except OSError as error:
-            if error.errno in FULL:
-                raise StoreFull(f"no room for {self._place}: {error.strerror}") from error
-            raise self.blow(f"the disk failed ({error.strerror})") from error
+        except (apsw.Error, OSError) as error:
+            raise self.sorted(error) from error
+
+    def sorted(self, error: apsw.Error | OSError) -> StoreError:
+        """What such an error means; once the outcome is unknown, nothing goes through any more."""
+        match error:
+            case apsw.FullError():
+                return StoreFull(f"the disk of {self._place} is full: free some space")
+            case apsw.BusyError() | apsw.ProtocolError():
+                # PROTOCOL: a snapshot lost the race for its place in the log too often.
+                return StoreFull(f"{self._place} is busy: try again later")
+            case apsw.Error():
+                return self.blow(f"the database failed ({_code(error)})")
+            case _ if error.errno in FULL:
+                return StoreFull(f"no room for {self._place}: {error.strerror}")
+        return self.blow(f"the disk failed ({error.strerror})")
 
 
 def _code(error: apsw.Error) -> str:

@@ -189,11 +189,10 @@ class SqlReader:
     def _rows(self, sql: str, values: tuple[str | int | bytes, ...]) -> list[tuple[Any, ...]]:
         connection = self._live()
         try:
-            with self._fuse.guard():
-                return connection.execute(sql, values).fetchall()
-        except StoreError as error:
-            self.failed = error
-            raise
+            return connection.execute(sql, values).fetchall()
+        except (apsw.Error, OSError) as error:
+            self.failed = self._fuse.sorted(error)
+            raise self.failed from error
 
     def _live(self) -> apsw.Connection:
         if self._connection is None:

@@ -75,6 +75,8 @@ SWITCHES: tuple[tuple[int, int], ...] = (
     (apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0),
     (apsw.SQLITE_DBCONFIG_DQS_DML, 0),  # "x" is a column or an error, never a string
     (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
+    # A plan does not depend on the values that are bound: else SQLite plans again for each of them.
+    (apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1),
 )
 
 
