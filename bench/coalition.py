@@ -33,10 +33,14 @@ LIMITS = Limits(body_bytes_max=16 * 1024 * 1024)
 
 
 class Nodes(Coalition):
-    """Three nodes. `arrivals` maps an item to the nanosecond at which Tokyo had committed it."""
+    """Three nodes. `arrivals` maps an item to the nanosecond at which Tokyo had committed it.
 
-    def __init__(self, folder: Path) -> None:
+    `share` is the part of the time in which they may carry ROUTINE.
+    """
+
+    def __init__(self, folder: Path, *, share: float = 1.0) -> None:
         super().__init__(folder, REGIME, PARTIES, LINKS)
+        self.share = share
         self.arrivals: dict[str, int] = {}
         self._arrived = threading.Condition()
 
@@ -58,13 +62,14 @@ class Nodes(Coalition):
     def serve_command(self, party: str) -> list[str]:
         """Tokyo's node is watched: it tells of each item that it has committed."""
         python, *relto = super().serve_command(party)
-        if party != "JPN":
-            return [python, *relto]
-        told = self.folder / "arrivals"
-        told.unlink(missing_ok=True)
-        os.mkfifo(told)
-        threading.Thread(target=self._listen, args=(told,), daemon=True).start()
-        return [python, str(WATCHED), str(told), *relto[2:]]
+        told = "-"
+        if party == "JPN":
+            pipe = self.folder / "arrivals"
+            pipe.unlink(missing_ok=True)
+            os.mkfifo(pipe)
+            threading.Thread(target=self._listen, args=(pipe,), daemon=True).start()
+            told = str(pipe)
+        return [python, str(WATCHED), told, str(self.share), *relto[2:]]
 
     def _listen(self, told: Path) -> None:
         with told.open() as lines:
@@ -142,6 +147,17 @@ class Nodes(Coalition):
     def wait_until_idle(self) -> None:
         wait_until(lambda: self.owed() == 0)
 
+    def wait_until_linked(self) -> None:
+        """Until every node has asked its peers what they have of its own, and sends to them."""
+
+        def linked() -> bool:
+            peers = [
+                p for party in self.processes for p in self.ask(party, "GET", "/status")["peers"]
+            ]
+            return all(peer["asked"] and peer["link"] == "ok" for peer in peers)
+
+        wait_until(linked)
+
     def rss_kib(self, party: str) -> int:
         """Resident memory of a node's process."""
         status = Path(f"/proc/{self.processes[party].pid}/status").read_text()
@@ -162,9 +178,12 @@ def wait_until(state: Callable[[], bool], poll_s: float = 0.2) -> None:
 
 
 @contextmanager
-def coalition() -> Iterator[Nodes]:
+def coalition(*, share: float = 1.0) -> Iterator[Nodes]:
     """Three nodes that run and have exchanged their first items."""
-    with TemporaryDirectory(prefix="relto-bench-") as folder, Nodes(Path(folder)) as nodes:
+    with (
+        TemporaryDirectory(prefix="relto-bench-") as folder,
+        Nodes(Path(folder), share=share) as nodes,
+    ):
         nodes.make()
         nodes.start_all()
         for party, to in (("KOR", "JPN"), ("JPN", "KOR")):

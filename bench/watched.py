@@ -1,9 +1,13 @@
-"""A node as `relto node serve` runs it, that also tells when it has committed an item.
+"""A node as `relto node serve` runs it, watched and held back from beside the product.
 
-Beside the product, which knows nothing of it: the store's commit is wrapped, and after each one
-that holds a new item a line `<monotonic ns> <item id>` goes to the pipe whose path comes first.
+    watched.py TOLD SHARE serve ...
+
+TOLD is a pipe, or `-`: the store's commit is wrapped, and after each one that holds a new item a
+line `<monotonic ns> <item id>` goes there. SHARE, at most 1, is the part of the time in which a
+lane may be at work on ROUTINE: it rests after each message as much longer as that asks for.
 """
 
+import asyncio
 import os
 import sys
 import time
@@ -11,6 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from relto.apps.cli import main
+from relto.courier import Courier
+from relto.hands import Owed
+from relto.ports import OutboxRow
+from relto.records import PRECEDENCES
 from relto.stores import sqlite
 from relto.stores.rows import SqlTransaction
 
@@ -39,6 +47,25 @@ def watch(told: int) -> None:
     sqlite.SqliteStore.commit = watched_commit  # type: ignore[method-assign]
 
 
+def hold_back(share: float) -> None:
+    """Wrap what every lane of this process delivers."""
+    deliver = Courier._deliver
+    routine = PRECEDENCES.index("ROUTINE")
+
+    async def held_back(
+        self: Courier, granted: Sequence[Owed], precedence: int, left: dict[int, OutboxRow]
+    ) -> None:
+        began_s = time.monotonic()
+        await deliver(self, granted, precedence, left)
+        if precedence == routine:
+            await asyncio.sleep((time.monotonic() - began_s) * (1 / share - 1))
+
+    Courier._deliver = held_back  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
-    watch(os.open(sys.argv[1], os.O_WRONLY))
-    sys.exit(main(sys.argv[2:]))
+    if sys.argv[1] != "-":
+        watch(os.open(sys.argv[1], os.O_WRONLY))
+    if float(sys.argv[2]) < 1:
+        hold_back(float(sys.argv[2]))
+    sys.exit(main(sys.argv[3:]))

@@ -26,8 +26,10 @@ class Showing:
         self.node = node
 
     def summary(self, item: Item, *, title: str = "") -> Json:
-        """An item in a few lines. `title` is its own, for who knows it: else its payload is opened
-        for it."""
+        """An item in a few lines.
+
+        `title` is that of an item made a moment ago: then nothing of it has to be looked up.
+        """
         engine = self.node.engine
         label = item.label(engine.regime)
         held = item.held_as or label.mark
@@ -41,7 +43,7 @@ class Showing:
             "banner": banner(engine, held),
             "precedence": item.precedence,
             "at": item.at,
-            "to": [self._way(item, outgoing) for outgoing in item.outgoing],
+            "to": [self._way(item, outgoing, is_new=bool(title)) for outgoing in item.outgoing],
             **({"exercise": True} if label.exercise else {}),
             **_given(title=title or self._title(item)),
         }
@@ -51,15 +53,15 @@ class Showing:
             return None
         return str(self.node.payload(item).header["title"])
 
-    def _way(self, item: Item, outgoing: Outgoing) -> Json:
+    def _way(self, item: Item, outgoing: Outgoing, *, is_new: bool) -> Json:
         """Where the item stands on its way to one party, as people see it."""
         late = False
-        if outgoing.is_open:
+        if outgoing.is_open and not is_new:
             with self.node.store.read() as reader:
                 late = is_late(reader, item, outgoing, self.node.clock.instant())
         error = ""
         if outgoing.outbox is not None:
-            error = self._outbox_error(outgoing)
+            error = self._outbox_error(outgoing, is_new=is_new)
         return {
             "to": outgoing.proposal.to,
             "state": outgoing.state,
@@ -74,11 +76,13 @@ class Showing:
             **({"undelivered_because": error} if error else {}),
         }
 
-    def _outbox_error(self, outgoing: Outgoing) -> str:
+    def _outbox_error(self, outgoing: Outgoing, *, is_new: bool) -> str:
         assert outgoing.outbox is not None  # noqa: S101  # asked only then
         peer = outgoing.proposal.path[1]
         if peer not in self.node.carriers:
             return f"there is no line from here to {peer}: give its address in node.toml"
+        if is_new:
+            return ""
         with self.node.store.read() as reader:
             rows = reader.outbox_rows(peer, outgoing.outbox - 1, 1)
         return rows[0].error if rows and rows[0].number == outgoing.outbox else ""
