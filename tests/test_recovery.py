@@ -211,7 +211,7 @@ async def test_a_key_is_sealed_again_only_for_who_had_it_and_by_way_of_that_hub(
     told = [(e["to"], e.get("via")) for e in world["KOR"].journal("give-back")]
     assert told == [("JPN", "USA")]
     await world.hold("KOR", "JPN", on=True)
-    assert await again("JPN", "USA", item, "KOR") == 400
+    assert await again("JPN", "USA", item, "KOR") == 503  # as by whoever has much to do
     assert world["KOR"].journal("give-back")[-1]["codes"] == ["on-hold"]
 
 
@@ -582,7 +582,7 @@ async def test_contents_go_back_only_if_the_decision_holds_now_and_no_officer_st
     release = world["USA"].outgoing(item, "KOR").release
     assert release is not None
     await world.hold("USA", "KOR", on=True)
-    assert await asked_of(world, "KOR", "USA", item, release.record_id) == 400
+    assert await asked_of(world, "KOR", "USA", item, release.record_id) == 503
     [entry] = world["USA"].journal("give-back")
     assert (entry["whole"], entry["codes"]) == (False, ["on-hold"])
     await world.hold("USA", "KOR", on=False)
@@ -603,6 +603,47 @@ async def test_a_peer_that_withholds_is_asked_again(world: World) -> None:
     await world.hold("USA", "KOR", on=False)
     await ask(world, recovery)
     assert world["KOR"].item(item).state == "received"
+
+
+@in_world()
+async def test_a_hold_shows_as_waiting_and_keeps_nothing_else_back(world: World) -> None:
+    """A hub that lost its store is told "later", as by whoever has much to do (rule 6)."""
+    before = world["USA"].store.state
+    item = await delivered(world)
+    other = await world.share("KOR", "KOR:III", "USA", body=b"for Washington alone")
+    await world.approve("KOR", other, "USA")
+    await world.settle()
+    await world.hold("KOR", "JPN", on=True)
+    recovery = await put_back(world, "USA", before)
+    answers: set[tuple[int, bytes]] = set()
+
+    def told(path: str, answer: Response) -> Response:
+        if path.startswith(GIVE_BACK + item):
+            answers.add((answer.status, answer.body))
+        return answer
+
+    await ask(world, recovery, "KOR", lie=told)
+    assert answers == {(503, b'{"status":"retry"}')}
+    assert world["USA"].item(other).state == "received"
+    assert "KOR" not in world["USA"].node.unasked  # what is for it can go
+    await world.hold("KOR", "JPN", on=False)
+    await ask(world, recovery, "KOR", "JPN")
+    assert [i.record.sender for i in world["USA"].item(item).incoming] == ["KOR"]
+    assert world["USA"].journal("twin") == []
+
+
+@in_world("carried")
+async def test_more_than_a_peer_gives_in_a_second_comes_all_the_same(world: World) -> None:
+    before = world["KOR"].store.state
+    items = [
+        await world.share("KOR", "KOR:III", "JPN", topics=("passed",), body=b"%d" % number)
+        for number in range(23)
+    ]
+    await world.settle()
+    recovery = await put_back(world, "KOR", before)
+    with patch("relto.returning.GIVEN_PER_S_MAX", 5):
+        await ask(world, recovery)
+    assert {world["KOR"].outgoing(item, "JPN").state for item in items} == {"delivered"}
 
 
 def test_what_a_peer_is_told_does_not_depend_on_what_passes_between_others() -> None:

@@ -19,8 +19,9 @@ from relto.items import Incoming, Item, Outgoing, Proposal
 from relto.records import Receipt, Refusal, Release, decode_record
 from relto.trust import Certificates, Trust
 
-__all__ = ["GivenBack", "give_back", "is_known", "recover", "verify_given_back"]
+__all__ = ["ON_HOLD", "GivenBack", "give_back", "is_known", "recover", "verify_given_back"]
 
+ON_HOLD = ("on-hold",)  # the codes of what an officer has stopped
 Results = tuple[tuple[Envelope, Receipt | Refusal], ...]
 _RESULTS: dict[str, type[Receipt] | type[Refusal]] = {
     Receipt.type(): Receipt,
@@ -89,7 +90,7 @@ def _given(
 def _again(view: View, item: Item, outgoing: Outgoing, now: str) -> tuple[str, ...]:
     """Why the contents may not go to where they went before; empty if they may."""
     if set(outgoing.proposal.path[1:]) & view.held_to:
-        return ("on-hold",)
+        return ON_HOLD
     decision = decide_again(view, item, outgoing.proposal, now)
     if isinstance(decision, Deny):
         return decision.codes

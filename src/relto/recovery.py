@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,10 @@ RETRY_S_FIRST = 0.1
 RETRY_S_MAX = 2.0
 ASK_AGAIN_S = 60.0
 AT_ONCE = 4  # releases that are asked for
-BUSY_S = 0.25  # between two tries at a peer that says "later"
+BUSY_S = 0.25  # between two tries at a peer that says "later" of a range
 BUSY_MAX = 40
+LATER_S_FIRST = 0.25  # from one round of releases, of which a peer says "later", to the next
+LATER_S_MAX = 4.0  # as long as others come; then it is asked again in `ASK_AGAIN_S`
 GRACE_S = 5.0  # after a start, in which peers that were not asked yet are told to come back
 PAGES_MAX = 10_000  # of one peer's list at a time
 MISSING_MAX = 1_000  # of one peer's claims that it did not show; past it no more is asked for
@@ -50,6 +53,10 @@ LIST_BYTES_MAX = 256 * 1024
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 _EPOCH = re.compile(r"[0-9a-f]{32}\Z")
 EPOCH_BYTES = 16
+
+
+class _Later(PeerError):
+    """The peer gives this one later: it has much to do, or its officers have stopped it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +200,28 @@ class Recovery:
         tx.set_meta(f"asked:{peer}", f"{page.epoch}:{page.after}".encode())
 
     async def _take_back(self, courier: Courier) -> None:
-        """What the peer has and we lack. What it does not show stays on the list."""
+        """What the peer has and we lack. What it does not show stays on the list.
+
+        Nor does what it gives later keep back the rest: it is asked for again after that, as long
+        as anything comes, and a few times more.
+        """
+        wait_s = LATER_S_FIRST
+        while wait_s <= LATER_S_MAX:
+            taken, later = await self._take_round(courier)
+            if not later:
+                return
+            if taken:
+                wait_s = LATER_S_FIRST
+            await asyncio.sleep(wait_s)
+            wait_s *= 2
+        why_not = f'it says "later" of {later} releases'
+        log.warning("not-given-back", extra={"peer": courier.peer, "why": why_not})
+
+    async def _take_round(self, courier: Courier) -> tuple[int, int]:
+        """Ask for each release once: how many came, and of how many the peer says "later"."""
         peer = courier.peer
         after = ""
+        came: Counter[str] = Counter()
         while True:
             with self.node.store.read() as reader:
                 rows = reader.listing("missing", state=peer, after=after, limit=PAGE_ROWS)
@@ -203,27 +229,32 @@ class Recovery:
                 group = rows[start : start + AT_ONCE]
                 takes = [self._take_or_tell(courier, row) for row in group]
                 for done in await asyncio.gather(*takes, return_exceptions=True):
-                    if done is not None:  # the link, or worse: not only of this one
+                    if isinstance(done, BaseException):  # the link, or worse: not only of this one
                         raise done
+                    came[done] += 1
             if len(rows) < PAGE_ROWS:
-                return
+                return came["taken"], came["later"]
             after = rows[-1].cursor
 
-    async def _take_or_tell(self, courier: Courier, row: Row) -> None:
-        """Take one release back; what is not shown is in the log, and stays on the list."""
+    async def _take_or_tell(self, courier: Courier, row: Row) -> str:
+        """Take one release back: "taken", "later", or "not" for one that stays on the list."""
         release = row.key.partition(":")[2]
         if release in self._twins:
-            return
+            return "not"
         try:
             await self._take(courier, row.body.decode(), release)
+        except _Later:
+            return "later"
         except (PeerError, CallerError) as e:
             fields = {"peer": courier.peer, "release": release, "why": str(e)}
             log.warning("not-given-back", extra=fields)
+            return "not"
+        return "taken"
 
     async def _take(self, courier: Courier, item_id: str, release: str) -> None:
         node, peer = self.node, courier.peer
         target = f"/relto/v1/give-back/{item_id}/{release}"
-        answer = await self._post(courier, target)
+        answer = await self._post(courier, target, tries=1)
         private = node.hpke_key(key_id_of(answer.body))
         if private is None:
             raise PeerError("sealed to a key that we do not have")
@@ -286,18 +317,21 @@ class Recovery:
             log.error("behind", extra={"peer": peer, "release": release, "why": why})
         node.follow(effects)
 
-    async def _post(self, courier: Courier, target: str, query: str = "") -> Answer:
+    async def _post(
+        self, courier: Courier, target: str, query: str = "", *, tries: int = BUSY_MAX
+    ) -> Answer:
         certificates = Certificates.of([self.node.secrets.certificate])
         body = Hop((self.node.node_key(),), certificates).encode()
-        for _ in range(BUSY_MAX):
+        for left in reversed(range(tries)):
             answer = await courier.calls.link.request(
                 "POST", target, body, timeout_s=ASK_TIMEOUT_S, query=query
             )
             if answer.status != 503:
                 break
-            await asyncio.sleep(BUSY_S)
+            if left:
+                await asyncio.sleep(BUSY_S)
         else:
-            raise LinkError(f"{courier.peer} answers 503; it is asked again")
+            raise _Later(f"{courier.peer} answers 503")
         if answer.status != 200:
             raise PeerError(f"{courier.peer} answers {answer.status}")
         return answer
@@ -329,7 +363,7 @@ class Recovery:
             end = consignment.prior[-1].sender if consignment.prior else ""
         if not end or end == courier.peer:
             raise PeerError("given back without the payload key")
-        answer = await self._post(courier, f"/relto/v1/seal-again/{item}/{end}")
+        answer = await self._post(courier, f"/relto/v1/seal-again/{item}/{end}", tries=1)
         private = self.node.hpke_key(key_id_of(answer.body))
         if private is None:
             raise PeerError("the payload key is sealed to a key that we do not have")

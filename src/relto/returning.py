@@ -20,7 +20,7 @@ from relto.marks import PARTY_PATTERN
 from relto.node import Node
 from relto.ports import Transaction
 from relto.records import NodeKey, decode_record
-from relto.recovering import GivenBack, give_back, seal_again
+from relto.recovering import ON_HOLD, GivenBack, give_back, seal_again
 from relto.seal import HpkePublicKey
 from relto.shared import page
 
@@ -97,9 +97,10 @@ class Returning:
             return view.item, codes
 
         item, codes = await node.submit(job, ROUTINE)
+        _require_given(asker, codes)
         payload_key = node.payload_key(item)
-        if codes or payload_key is None:
-            raise PeerError(f"may not be given back to {asker}: {', '.join(codes)}")
+        if payload_key is None:
+            raise PeerError("there is no key of it here")
         sealed = seal_key(payload_key, sender=node.party, recipient=asker, item=item_id, key=key)
         return Response(200, sealed, "application/octet-stream")
 
@@ -115,6 +116,8 @@ class Returning:
         answer = await self.couriers[party].calls.link.request(
             "POST", target, body, timeout_s=RELAY_TIMEOUT_S
         )
+        if answer.status == 503:
+            raise NotYet(f"{party} seals it again later")
         if answer.status != 200 or len(answer.body) > SEALED_KEY_BYTES_MAX:
             raise PeerError(f"{party} does not seal it again")
         return Response(200, answer.body, "application/octet-stream")
@@ -165,8 +168,7 @@ class Returning:
             return view.item, given
 
         item, given = await node.submit(job, ROUTINE)
-        if given.codes:
-            raise PeerError(f"may not be given back to {peer}: {', '.join(given.codes)}")
+        _require_given(peer, given.codes)
         return item, given
 
     def _hop(self, peer: str, item: Item, given: GivenBack) -> Hop:
@@ -190,3 +192,11 @@ class Returning:
             raise PeerError("no range of what may be given back")
         data = self.node.store.blob_read(item.stored, offset, min(RANGE_BYTES_MAX, size - offset))
         return Response(200, data, "application/octet-stream")
+
+
+def _require_given(asker: str, codes: tuple[str, ...]) -> None:
+    """Raises NotYet for a hold, which is nobody else's: it ends. PeerError for a decision."""
+    if codes == ON_HOLD:
+        raise NotYet(f"is given back to {asker} when the hold is lifted")
+    if codes:
+        raise PeerError(f"may not be given back to {asker}: {', '.join(codes)}")
