@@ -2,9 +2,12 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["drain", "rate"]
+__all__ = ["Work", "drain", "rate", "rates"]
+
+Work = tuple[int, Callable[[], object]]  # how many things it does, and what does them
+ROUNDS = 5
 
 
 def rate(
@@ -21,6 +24,23 @@ def rate(
         start = clock()
         work()
         best = max(best, count / (clock() - start))
+    return best
+
+
+def rates(
+    works: Mapping[str, Work], clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """The best of several rounds for each, in things a second: all in turn in every round.
+
+    For comparing on a shared machine: what slows one round down slows all of them.
+    """
+    best = dict.fromkeys(works, 0.0)
+    for _ in range(ROUNDS):
+        for name, (count, work) in works.items():
+            gc.collect()
+            start = clock()
+            work()
+            best[name] = max(best[name], count / (clock() - start))
     return best
 
 
