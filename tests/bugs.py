@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import test_decisions as laws
@@ -20,14 +21,15 @@ from regime_texts import FILES, PACT, files
 from relto import answers, channels, labels, questions, timeline
 from relto.channels import Candidate, Channel, Compiled, How, Rule
 from relto.clauses import equivalences
-from relto.decisions import _Deciding
+from relto.decisions import Engine, Trial
 from relto.explanations import _Said
 from relto.labels import Source, Status
+from relto.questions import Question
 from relto.readers import Readers, Standing
 from relto.regime import check_regime
 from relto.tables import Table
 from relto.timeline import _Life
-from relto.topics import Vocabulary
+from relto.topics import NO_TOPIC, Vocabulary
 
 __all__ = ["BUGS", "Bug", "patched"]
 
@@ -78,7 +80,7 @@ def chained_tables() -> AbstractContextManager[None]:
     def wrong(self: Compiled, rule: Rule, path: tuple[str, ...], *, from_sender: bool) -> Channel:
         channel = right(self, rule, path, from_sender=from_sender)
         tables = []
-        for a, b, table in zip(path, path[1:], channel.tables, strict=False):
+        for guard, (a, b) in zip(channel.guards, pairwise(path), strict=True):
             chained = {
                 mark: other[by.name]
                 for first in self._tables.values()
@@ -89,8 +91,8 @@ def chained_tables() -> AbstractContextManager[None]:
                 for mark, by in row.items()
                 if by.name in other
             }
-            tables.append(chained | dict(table))
-        return replace(channel, tables=tuple(tables))
+            tables.append(chained | self._tables[guard].get((a, b), {}))
+        return replace(channel, stamps=channels._stamps(tables))
 
     return patched(Compiled, "_channel", wrong)
 
@@ -152,38 +154,34 @@ def hub_reads_unasked() -> AbstractContextManager[None]:
 
 def hub_passes_on_anything() -> AbstractContextManager[None]:
     """Whose information a basis is about is not asked."""
-    right = _Deciding._candidates
+    right = Engine._candidates
 
-    def wrong(self: _Deciding, source: Source) -> Sequence[Candidate]:
-        if source.originator in (self.q.holder, self.q.to):
-            return right(self, source)
+    def wrong(self: Engine, q: Question, source: Source, *, granted: bool) -> Sequence[Candidate]:
+        if source.originator in (q.holder, q.to):
+            return right(self, q, source, granted=granted)
         found: list[Candidate] = []
-        for party in self.engine.regime.parties - {self.q.holder, self.q.to}:
-            found += right(self, replace(source, originator=party))
+        for party in self.regime.parties - {q.holder, q.to}:
+            found += right(self, q, replace(source, originator=party), granted=granted)
         return sorted(set(found), key=lambda c: c.order)
 
-    return patched(_Deciding, "_candidates", wrong)
+    return patched(Engine, "_candidates", wrong)
 
 
-Test = Callable[[_Deciding, Source, Candidate], str | None]
-
-
-def testing(wrap: Callable[[Test], Test]) -> AbstractContextManager[None]:
-    """Step (5) with one test done wrong."""
-    return patched(_Deciding, "_test", wrap(_Deciding._test))
+Test = Callable[[Engine, Question, Source, Trial, Readers | None], str | None]
 
 
 def no_topic_is_covered() -> AbstractContextManager[None]:
-    def wrap(right: Test) -> Test:
-        def wrong(self: _Deciding, source: Source, candidate: Candidate) -> str | None:
-            named = candidate.channel.rule.topics
-            if not source.topics and named != -1:
-                source = replace(source, topics=named)
-            return right(self, source, candidate)
+    right: Test = Engine._test
 
-        return wrong
+    def wrong(
+        self: Engine, q: Question, source: Source, trial: Trial, readers: Readers | None
+    ) -> str | None:
+        named = trial.candidate.channel.rule.covers & self.regime.vocabulary.any_topic
+        if not source.topics and not named & NO_TOPIC:
+            source = replace(source, topics=named)
+        return right(self, q, source, trial, readers)
 
-    return testing(wrap)
+    return patched(Engine, "_test", wrong)
 
 
 def protectors_out_of_force_ignored() -> AbstractContextManager[None]:
@@ -197,38 +195,33 @@ def protectors_out_of_force_ignored() -> AbstractContextManager[None]:
 
 
 def own_information_lifts_the_scope() -> AbstractContextManager[None]:
-    def wrap(right: Test) -> Test:
-        def wrong(self: _Deciding, source: Source, candidate: Candidate) -> str | None:
-            if candidate.how is How.OWN_INFORMATION:
-                rule = replace(candidate.channel.rule, kinds=-1, topics=-1, subjects=-1)
-                candidate = Candidate(replace(candidate.channel, rule=rule), candidate.how)
-            return right(self, source, candidate)
+    right = Trial.__init__
 
-        return wrong
+    def wrong(self: Trial, candidate: Candidate, mark: str, mark_as_held: str) -> None:
+        right(self, candidate, mark, mark_as_held)
+        if candidate.how is How.OWN_INFORMATION:
+            self.outside = 0
 
-    return testing(wrap)
+    return patched(Trial, "__init__", wrong)
 
 
 def marks_as_a_threshold() -> AbstractContextManager[None]:
     """A mark travels if a lower one of its party is listed."""
+    right = Compiled._channel
 
-    def wrap(right: Test) -> Test:
-        def wrong(self: _Deciding, source: Source, candidate: Candidate) -> str | None:
-            rule, ranks = candidate.channel.rule, self.engine.ranks
-            if rule.marks is not None:
-                higher = frozenset(
-                    mark
-                    for mark in ranks
-                    for named in rule.marks
-                    if mark.split(":")[0] == named.split(":")[0] and ranks[mark] <= ranks[named]
-                )
-                rule = replace(rule, marks=rule.marks | higher)
-            channel = replace(candidate.channel, rule=rule)
-            return right(self, source, Candidate(channel, candidate.how))
+    def wrong(self: Compiled, rule: Rule, path: tuple[str, ...], *, from_sender: bool) -> Channel:
+        if rule.marks is not None:
+            higher = frozenset(
+                mark
+                for mark in self.ranks
+                for named in rule.marks
+                if mark.split(":")[0] == named.split(":")[0]
+                and self.ranks[mark] <= self.ranks[named]
+            )
+            rule = replace(rule, marks=rule.marks | higher)
+        return right(self, rule, path, from_sender=from_sender)
 
-        return wrong
-
-    return testing(wrap)
+    return patched(Compiled, "_channel", wrong)
 
 
 def floor_ignored() -> AbstractContextManager[None]:
@@ -260,11 +253,11 @@ def low_label_taken() -> AbstractContextManager[None]:
 def two_persons_below() -> AbstractContextManager[None]:
     """`two_person_from` counts at and below the mark instead of at and above it."""
 
-    def wrong(self: _Deciding, agreement: str, party: str, rank: int) -> bool:
-        floor = self.engine.two_person_from.get(agreement, {}).get(party)
+    def wrong(self: Engine, agreement: str, party: str, rank: int) -> bool:
+        floor = self.two_person_from.get(agreement, {}).get(party)
         return floor is not None and rank >= floor
 
-    return patched(_Deciding, "_needs_two", wrong)
+    return patched(Engine, "_needs_two", wrong)
 
 
 def consent_goes_unreviewed() -> AbstractContextManager[None]:
@@ -279,13 +272,13 @@ def consent_goes_unreviewed() -> AbstractContextManager[None]:
 
 def new_mark_unstamped() -> AbstractContextManager[None]:
     """A reclassification that is not stamped yet stops nothing."""
-    right = _Deciding._apply_status
+    right = Readers.take_status
 
-    def wrong(self: _Deciding) -> bool:
+    def wrong(self: Readers) -> bool:
         right(self)
         return False
 
-    return patched(_Deciding, "_apply_status", wrong)
+    return patched(Readers, "take_status", wrong)
 
 
 def recall_forgotten() -> AbstractContextManager[None]:

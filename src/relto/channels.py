@@ -5,10 +5,10 @@ the channels of a pair are found once, so that a decision does not grow with agr
 not touch the pair.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import pairwise
+from itertools import pairwise, product
 
 from relto.clauses import (
     Agreement,
@@ -20,7 +20,7 @@ from relto.clauses import (
     leg_key,
     path_of,
 )
-from relto.labels import KIND_BITS, Basis
+from relto.labels import ANY_KIND, KIND_BITS, Basis
 from relto.marks import Mark
 from relto.regime import Regime
 from relto.timeline import Turns
@@ -43,15 +43,13 @@ _PREFIX = {How.CLAUSE: "", How.CONSENT: "consent+", How.OWN_INFORMATION: "own-in
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """A share or onward clause, compiled. A mask of -1 covers everything."""
+    """A share or onward clause, compiled: `covers` has the bits of kinds, topics and subjects."""
 
     agreement: str
     article: str
     cites: str
     body: Share | Onward
-    kinds: int
-    topics: int
-    subjects: int
+    covers: int
     marks: frozenset[str] | None
     consent_by_item: bool
     automatic: bool
@@ -65,61 +63,47 @@ class Channel:
     path: tuple[str, ...]
     guards: tuple[str, ...]  # the protecting agreement of each leg
     turns: Turns  # when the clause's agreement and all guards are in force together
-    tables: tuple[Mapping[str, Mark], ...]  # equal marks on each leg: mark -> mark to stamp
+    stamps: Mapping[str, tuple[str, ...]]  # mark as held -> the mark to stamp on each leg
     hub: str | None  # a hub on the path that reads
     key: tuple[tuple[str, ...], tuple[str, ...], bool]  # what must be common to all sources (6)
     from_sender: bool  # the holder is one of the clause's originators
 
 
 class Candidate:
-    """A channel with what it stands on: something to try for one source (4).
+    """A channel with what it stands on: something to try for one source (4)."""
 
-    All that step (5) looks at is here, at hand: `stamps` has the mark on each leg for each mark as
-    held, none where some leg's table has no row; `marks` and `by_item` are set where the clause
-    itself permits, not a consent, nor that it is the recipient's own information.
-    """
-
-    __slots__ = (
-        *("automatic", "by_item", "channel", "cites", "how", "hub", "kinds", "marks"),
-        *("order", "stamps", "subjects", "topics", "turns"),
-    )
+    __slots__ = ("automatic", "channel", "cites", "how", "order")
 
     def __init__(self, channel: Channel, how: How) -> None:
         rule = channel.rule
-        by_clause = how is How.CLAUSE
         self.channel = channel
         self.how = how
         self.cites = _PREFIX[how] + rule.cites
         self.order = (how, rule.agreement, rule.article)
         self.automatic = rule.automatic and how is not How.CONSENT  # a consent is reviewed
-        self.turns = channel.turns
-        self.kinds = rule.kinds
-        self.topics = rule.topics
-        self.subjects = rule.subjects
-        self.marks = rule.marks if by_clause else None
-        self.by_item = by_clause and rule.consent_by_item
-        self.hub = channel.hub
-        self.stamps = {mark: s for mark in channel.tables[0] if (s := _map(mark, channel))}
 
 
-def _map(mark: str, channel: Channel) -> tuple[str, ...] | None:
-    """The mark on each leg, mapped leg by leg by its own table; None where a row is missing."""
-    marks = []
-    for table in channel.tables:
-        stamp = table.get(mark)
-        if stamp is None:
-            return None
-        mark = stamp.name
-        marks.append(mark)
-    return tuple(marks)
+def _stamps(tables: Sequence[Mapping[str, Mark]]) -> dict[str, tuple[str, ...]]:
+    """For each mark as held, the mark on each leg by its own table; none where a row is missing."""
+    found: dict[str, tuple[str, ...]] = {m: (stamp.name,) for m, stamp in tables[0].items()}
+    for table in tables[1:]:
+        found = {m: (*s, table[s[-1]].name) for m, s in found.items() if s[-1] in table}
+    return found
 
 
 class Between:
     """All that can be tried from one holder to one recipient, in order of agreement and article."""
 
     def __init__(
-        self, sharing: list[Channel], passing: list[Channel], parties: Mapping[str, frozenset[str]]
+        self,
+        holder: str,
+        to: str,
+        sharing: list[Channel],
+        passing: list[Channel],
+        parties: Mapping[str, frozenset[str]],
     ) -> None:
+        self.holder = holder
+        self.to = to
         self.first_hand = [Candidate(c, How.CLAUSE) for c in sharing if c.from_sender]
         self.by_consent = [Candidate(c, How.CONSENT) for c in sharing]
         self.as_own = [Candidate(c, How.OWN_INFORMATION) for c in sharing]
@@ -133,7 +117,18 @@ class Between:
         for c in passing:
             self._onward.setdefault(c.rule.agreement, []).append(Candidate(c, How.CLAUSE))
 
-    def after(self, receipt: Basis, originator: str) -> list[Candidate]:
+    def of(self, originator: str, receipts: tuple[Basis, ...]) -> Sequence[Candidate]:
+        """What a source may travel by, without a consent, in order of clauses (4)."""
+        if originator == self.holder:  # a.
+            return self.first_hand
+        if originator == self.to:  # c.
+            return self.as_own
+        if len(receipts) == 1:  # b.
+            return self._after(receipts[0], originator)
+        every = {c: None for receipt in receipts for c in self._after(receipt, originator)}
+        return sorted(every, key=lambda c: c.order)
+
+    def _after(self, receipt: Basis, originator: str) -> list[Candidate]:
         """What the holder may pass the originator's on by, after that receipt (4 b)."""
         if receipt.how != "clause":
             return []
@@ -157,8 +152,8 @@ class Compiled:
         self._tables = {a.id: equivalences(a) for a in regime.agreements.values()}
         self.blind_hubs: dict[tuple[str, str], str] = {}  # by citation: hubs that do not read
         self.sentences: dict[tuple[object, ...], str] = {}  # explanations given before
-        self._sharing: dict[str, list[Rule]] = {}  # by a party in `from`, or the hub
-        self._passing: dict[str, list[Rule]] = {}  # by a party in `by`
+        self._sharing: dict[tuple[str, str], list[Rule]] = {}  # by holder and recipient
+        self._passing: dict[tuple[str, str], list[Rule]] = {}
         self._between: dict[tuple[str, str], Between] = {}
         self._parties = {a.id: a.parties for a in regime.agreements.values()}
         for agreement in sorted(regime.agreements.values(), key=lambda a: a.id):
@@ -192,28 +187,35 @@ class Compiled:
             clause.article,
             f"{agreement.id}/{clause.article}",
             body,
-            -1 if scope.kinds is None else sum(KIND_BITS[k] for k in scope.kinds),
-            -1 if scope.topics is None else vocabulary.covered_by(scope.topics),
-            -1 if scope.about is None else sum(vocabulary.subject_bits[s] for s in scope.about),
+            (ANY_KIND if scope.kinds is None else sum(KIND_BITS[k] for k in scope.kinds))
+            | (
+                vocabulary.any_topic
+                if scope.topics is None
+                else vocabulary.covered_by(scope.topics)
+            )
+            | (
+                vocabulary.any_subject
+                if scope.about is None
+                else sum(vocabulary.subject_bits[s] for s in scope.about)
+            ),
             scope.marks,
             body.consent == "item",
             body.release == "automatic",
         )
         if isinstance(body, Share) and body.via and not body.via_reads and body.via not in body.to:
             self.blind_hubs[agreement.id, clause.article] = body.via
-        if isinstance(body, Share):
-            for party in body.senders | ({body.via} if body.via else set()):
-                self._sharing.setdefault(party, []).append(rule)
-        else:
-            for party in body.by:
-                self._passing.setdefault(party, []).append(rule)
+        rules, holders = (
+            (self._sharing, body.senders | ({body.via} if body.via else set()))
+            if isinstance(body, Share)
+            else (self._passing, body.by)
+        )
+        for pair in product(holders, body.to):
+            rules.setdefault(pair, []).append(rule)
 
     def _channel(self, rule: Rule, path: tuple[str, ...], *, from_sender: bool) -> Channel:
         legs = list(pairwise(path))
         guards = tuple(rule.body.protected_by.get(leg_key(a, b), rule.agreement) for a, b in legs)
-        tables = tuple(
-            self._tables[guard].get(leg, {}) for guard, leg in zip(guards, legs, strict=True)
-        )
+        tables = [self._tables[guard].get(leg, {}) for guard, leg in zip(guards, legs, strict=True)]
         reads = isinstance(rule.body, Share) and rule.body.via_reads
         hub = path[1] if len(path) == 3 and reads else None
         return Channel(
@@ -221,7 +223,7 @@ class Compiled:
             path,
             guards,
             self.regime.timeline.together([rule.agreement, *guards]),
-            tables,
+            _stamps(tables),
             hub,
             (path, guards, hub is not None),
             from_sender,
@@ -235,23 +237,18 @@ class Compiled:
         return found
 
     def _find(self, holder: str, to: str) -> Between:
-        sharing = []
-        for rule in self._sharing.get(holder, ()):
-            body = rule.body
-            assert isinstance(body, Share)  # noqa: S101  # what _compile put there
-            if to not in body.to:
-                continue
-            if holder in body.senders:
-                path = path_of(holder, body.via, to)
-                sharing.append(self._channel(rule, path, from_sender=True))
-            else:
-                sharing.append(self._channel(rule, (holder, to), from_sender=False))
-        passing = [
-            self._channel(rule, (holder, to), from_sender=False)
-            for rule in self._passing.get(holder, ())
-            if to in rule.body.to
+        pair = (holder, to)
+        sharing = [
+            self._channel(rule, path_of(holder, rule.body.via, to), from_sender=True)
+            if holder in rule.body.senders
+            else self._channel(rule, pair, from_sender=False)
+            for rule in self._sharing.get(pair, ())
+            if isinstance(rule.body, Share)
         ]
-        return Between(sharing, passing, self._parties)
+        passing = [
+            self._channel(rule, pair, from_sender=False) for rule in self._passing.get(pair, ())
+        ]
+        return Between(holder, to, sharing, passing, self._parties)
 
     def duties_under(self, agreements: frozenset[str]) -> list[tuple[str, int | bool, str]]:
         """(duty, value, citation): the strictest of equal duties in their protect clauses."""

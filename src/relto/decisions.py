@@ -5,16 +5,17 @@ Step numbers in comments are those of DESIGN §4 and docs/spec/decision.md. The 
 a fault inside a rule is `Deny` with the code `error`, never a door.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from relto.channels import Candidate, Compiled, How
-from relto.labels import KIND_BITS, SELF, Source
+from relto.labels import ANY_KIND, KIND_BITS, Basis, Source
 from relto.questions import Question
 from relto.readers import ANY_GRANT, EXPIRED, Readers, Standing
 from relto.regime import Regime
-from relto.timeline import stands_at
+from relto.topics import NO_SUBJECT, NO_TOPIC
 
 __all__ = [
     "CODES",
@@ -47,7 +48,8 @@ CODES = (
     "error",
 )
 
-ALLOWS_MAX = 100_000  # kept by an engine
+
+KEPT_MAX = 100_000  # answers, and lists of trials, that an engine keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,7 @@ class Obligation:
     cites: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """Why not: a code of CODES, the clause tried and the source it was tried for."""
 
     code: str
@@ -105,8 +106,7 @@ class Allow:
         return tuple(dict.fromkeys(self.by_source))
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(NamedTuple):
     """The item may not go, for every one of these reasons."""
 
     reasons: tuple[Reason, ...]
@@ -117,17 +117,57 @@ class Deny:
         return tuple(dict.fromkeys(reason.code for reason in self.reasons))
 
 
+_ALREADY_HOLDS = Deny((Reason("already-holds"),))
+
+
+# holder, recipient; of a source its originator, the holder's receipts, whether its originator's
+# consent opens more, and its mark; mark as held
+_Key = tuple[str, str, str, tuple[Basis, ...], bool, str, str]
+
+
+class Trial:
+    """A candidate for sources of one mark, held by one mark: what step (5) has left to test.
+
+    Marks and consent are asked for where the clause itself permits, not where a consent does, nor
+    where it is the recipient's own information.
+    """
+
+    __slots__ = (
+        *("allow", "by_consent", "by_item", "candidate", "hub", "mark_as_held", "outside"),
+        *("stamps", "turns", "unmarked"),
+    )
+
+    def __init__(self, candidate: Candidate, mark: str, mark_as_held: str) -> None:
+        channel, by_clause = candidate.channel, candidate.how is How.CLAUSE
+        rule, stamps = channel.rule, channel.stamps.get(mark_as_held)
+        self.candidate = candidate
+        self.mark_as_held = mark_as_held
+        self.turns = channel.turns
+        self.outside = ~rule.covers
+        self.unmarked: str | None = None  # the code of a test of marks that fails
+        if by_clause and rule.marks is not None and mark not in rule.marks:
+            self.unmarked = "mark-not-covered"
+        elif stamps is None:
+            self.unmarked = "no-equivalent-mark"
+        self.stamps = stamps or ()
+        self.hub = channel.hub
+        self.by_item = by_clause and rule.consent_by_item
+        self.by_consent = candidate.how is How.CONSENT
+        self.allow: Allow | None = None  # kept for a question with no other source and no other way
+
+
 class Engine(Compiled):
     """Decides by one regime. Holds no state but caches; safe to share between threads."""
 
     def __init__(self, regime: Regime) -> None:
         super().__init__(regime)
-        self.allows: dict[tuple[tuple[Candidate, ...], str, bool], Allow] = {}
+        self.trials: dict[_Key, tuple[Trial, ...]] = {}
+        self.allows: dict[tuple[tuple[Trial, ...], bool], Allow] = {}
 
     def decide(self, question: Question) -> Allow | Deny:
         """The decision, with the articles that say so. Never raises for a decoded question."""
         try:
-            return _Deciding(self, question).decide()
+            return self._decide(question)
         except Exception:  # a fault inside a rule refuses (DESIGN §4)
             return Deny((Reason("error"),))
 
@@ -140,257 +180,238 @@ class Engine(Compiled):
         that `by_source` leaves out may stand on any citation.
         """
         try:
-            return _Deciding(self, question).decide(tuple(path), by_source)
+            return self._decide(question, tuple(path), by_source)
         except Exception:  # a fault inside a rule refuses (DESIGN §4)
             return Deny((Reason("error"),))
 
     def holds_blind(self, question: Question) -> bool:
-        """Whether the holder holds the item only as a hub that does not read."""
-        return _Deciding(self, question).holds_blind
+        """Whether the holder holds the item only as a hub that does not read.
 
-
-class _Deciding:
-    """One decision being taken: what steps (2) to (7) share."""
-
-    __slots__ = ("_blind", "_readers", "engine", "label", "mark_as_held", "marks", "q")
-
-    def __init__(self, engine: Engine, question: Question) -> None:
-        self.engine = engine
-        self.q = question
-        self.label = question.label
-        self.marks: dict[str, str] = {}  # of sources whose mark is no longer that of the label
-        self._readers: Readers | None = None
-        self._blind: bool | None = None
-
-    @property
-    def readers(self) -> Readers:
-        """What the records say; only made where the label alone does not settle it."""
-        if self._readers is None:
-            self._readers = Readers(self.q, self.engine.ranks)
-        return self._readers
-
-    # the steps
-
-    def decide(
-        self, path: tuple[str, ...] | None = None, stated: Mapping[str, str] | None = None
-    ) -> Allow | Deny:
-        q, label = self.q, self.label
-        holder, to = q.holder, q.to
-        # (2) before anything else
-        if to == holder or to == label.maker:
-            return Deny((Reason("already-holds"),))
-        held_as = q.holding.held_as
-        self.mark_as_held = label.mark if held_as is None else held_as
-        if q.status:
-            if self.readers.is_recalled():
-                return Deny((Reason("recalled"),))
-            if self._apply_status():
-                return Deny((Reason("mark-stale"),))
-        # (3) effective readers
-        listed = label.listed
-        if q.consents or to not in listed or holder not in listed:
-            excluded = self._not_readers()
-            if excluded:
-                return Deny(tuple(excluded))
-        # (4) and (5) candidates of each source
-        passing: list[list[Candidate]] = []
-        reasons: list[Reason] = []
-        for source in label.sources:
-            passed: list[Candidate] = []
-            failed: list[tuple[str, Candidate]] = []
-            for candidate in self._candidates(source):
-                code = self._test(source, candidate)
-                if code is None and stated is not None:
-                    code = _not_stated(candidate, source, path, stated)
-                if code is None:
-                    passed.append(candidate)
-                else:
-                    failed.append((code, candidate))
-            if not passed:
-                reasons += self._reasons(source, failed)
-            passing.append(passed)
-        if reasons:
-            return Deny(tuple(dict.fromkeys(reasons)))
-        # (6) and (7)
-        return self._choose(passing)
-
-    def _reasons(self, source: Source, failed: list[tuple[str, Candidate]]) -> list[Reason]:
-        """(7) Why nothing passed for this source."""
-        if not failed:
-            return [Reason(self._no_candidate(source), None, source.item)]
-        return [
-            Reason(code) if code == "no-common-path" else Reason(code, c.cites, source.item)
-            for code, c in failed
-        ]
-
-    def _apply_status(self) -> bool:
-        """Take the marks that count; True if one of them is not stamped yet (mark-stale)."""
-        q, label = self.q, self.label
-        own = self.readers.item_status()
-        if own is not None:
-            if q.holder != label.maker and (
-                q.holding.stamped_seq is None or own.seq > q.holding.stamped_seq
-            ):
-                return True
-            assert own.mark is not None  # noqa: S101  # mark_status takes no other
-            if q.holding.held_as is None:
-                self.mark_as_held = own.mark
-            self.marks[SELF if label.derived else label.id] = own.mark
-        if label.derived:
-            for source in label.sources:
-                if source.item == SELF:
-                    continue
-                status = self.readers.mark_status(source.originator, source.item)
-                if status is None or status.mark is None:
-                    continue
-                if status.mark != source.mark and (own is None or own.at < status.at):
-                    return True
-                self.marks[source.item] = status.mark
-        return False
-
-    def _not_readers(self) -> list[Reason]:
-        q, label = self.q, self.label
-        parties = [q.to]
-        if not self.holds_blind:
-            parties.append(q.holder)
-        found: dict[Reason, None] = {}
-        for source in label.sources:
-            for party in parties:
-                code = self.readers.source_excludes(source, party)
-                if code is not None:
-                    found[Reason(code, None, source.item)] = None
-        if label.derived:
-            for party in parties:
-                code = self.readers.item_excludes(party)
-                if code is not None:
-                    found[Reason(code, None, label.id)] = None
-        return list(found)
-
-    @property
-    def holds_blind(self) -> bool:
-        """Every receipt was as the hub of a clause with `via_reads = false`, and there is one."""
-        if self._blind is None:
-            self._blind = self._find_blind()
-        return self._blind
-
-    def _find_blind(self) -> bool:
-        holder, hubs = self.q.holder, self.engine.blind_hubs
+        Every receipt was as the hub of a clause with `via_reads = false`, and there is one.
+        """
+        holder, hubs = question.holder, self.blind_hubs
         blind = False
-        if hubs and holder != self.label.maker:
-            for receipts in self.q.holding.basis.values():
+        if hubs and holder != question.label.maker:
+            for receipts in question.holding.basis.values():
                 for receipt in receipts:
                     if hubs.get((receipt.agreement, receipt.article)) != holder:
                         return False
                     blind = True
         return blind
 
-    def _candidates(self, source: Source) -> Sequence[Candidate]:
-        """(4) What this source may travel by, in order of clauses, then consent, then own."""
-        q = self.q
-        between = self.engine.between(q.holder, q.to)
-        originator = source.originator
-        if q.holder == originator:  # a.
-            return between.first_hand
-        if q.to == originator:  # c.
-            return between.as_own
-        # b.
+    # the steps; `readers` are what the records say, None where there are no records
+
+    def _decide(
+        self,
+        q: Question,
+        path: tuple[str, ...] | None = None,
+        stated: Mapping[str, str] | None = None,
+    ) -> Allow | Deny:
+        label, holder, to = q.label, q.holder, q.to
+        # (2) before anything else
+        if to == holder or to == label.maker:
+            return _ALREADY_HOLDS
+        readers = None
+        mark_as_held = q.holding.held_as or label.mark
+        if q.consents or q.status:
+            readers = Readers(q, self.ranks)
+            if readers.is_recalled():
+                return Deny((Reason("recalled"),))
+            if readers.take_status():
+                return Deny((Reason("mark-stale"),))
+            mark_as_held = readers.mark_as_held
+        # (3) effective readers
+        listed = label.listed
+        if readers is not None or to not in listed or holder not in listed:
+            excluded = self._not_readers(q, readers or Readers(q, self.ranks))
+            if excluded:
+                return Deny(tuple(excluded))
+        # (4) and (5) candidates of each source
+        passing: list[list[Trial]] = []
+        reasons: list[Reason] = []
+        for source in label.sources:
+            passed: list[Trial] = []
+            failed: list[tuple[str, Trial]] = []
+            for trial in self._trials(q, source, mark_as_held, readers):
+                code = self._test(q, source, trial, readers)
+                if code is None and stated is not None:
+                    code = _not_stated(trial.candidate, source, path, stated)
+                if code is None:
+                    passed.append(trial)
+                else:
+                    failed.append((code, trial))
+            if not passed:
+                reasons += self._reasons(q, source, failed, readers)
+            passing.append(passed)
+        if reasons:
+            if stated is not None:  # only then do they repeat: else each cites another clause
+                reasons = list(dict.fromkeys(reasons))
+            return Deny(tuple(reasons))
+        # (6) and (7)
+        if len(passing) == 1 and len(passed) == 1:  # `_choose` would choose the same
+            trial = passed[0]
+            if trial.allow is None:
+                trial.allow = self._make_allow((trial,), self.holds_blind(q))
+            return trial.allow
+        return self._choose(passing, self.holds_blind(q))
+
+    def _reasons(
+        self,
+        q: Question,
+        source: Source,
+        failed: list[tuple[str, Trial]],
+        readers: Readers | None,
+    ) -> list[Reason]:
+        """(7) Why nothing passed for this source."""
+        if not failed:
+            return [Reason(self._no_candidate(q, source, readers), None, source.item)]
+        return [
+            Reason(code)
+            if code == "no-common-path"
+            else Reason(code, trial.candidate.cites, source.item)
+            for code, trial in failed
+        ]
+
+    def _not_readers(self, q: Question, readers: Readers) -> list[Reason]:
+        label = q.label
+        parties = [q.to] if self.holds_blind(q) else [q.to, q.holder]
+        found: dict[Reason, None] = {}
+        for source in label.sources:
+            for party in parties:
+                code = readers.source_excludes(source, party)
+                if code is not None:
+                    found[Reason(code, None, source.item)] = None
+        if label.derived:
+            for party in parties:
+                code = readers.item_excludes(party)
+                if code is not None:
+                    found[Reason(code, None, label.id)] = None
+        return list(found)
+
+    def _trials(
+        self, q: Question, source: Source, mark_as_held: str, readers: Readers | None
+    ) -> tuple[Trial, ...]:
+        """(4) What this source may travel by, kept for the next question."""
+        granted = (
+            readers is not None
+            and source.originator not in (q.holder, q.to)
+            and readers.standing(source, q.to) in ANY_GRANT
+        )
+        mark = source.mark if readers is None else readers.mark(source)
         receipts = q.holding.basis.get(source.item, ())
-        found: Sequence[Candidate]
-        if len(receipts) == 1:
-            found = between.after(receipts[0], originator)
-        else:
-            every = {c: None for receipt in receipts for c in between.after(receipt, originator)}
-            found = sorted(every, key=lambda c: c.order)
-        if q.consents and self.readers.standing(source, q.to) in ANY_GRANT:
-            return [*found, *between.by_consent]
+        key = (q.holder, q.to, source.originator, receipts, granted, mark, mark_as_held)
+        found = self.trials.get(key)
+        if found is None:
+            if len(self.trials) >= KEPT_MAX:
+                self.trials.clear()
+            candidates = self._candidates(q, source, granted=granted)
+            found = self.trials[key] = tuple(Trial(c, mark, mark_as_held) for c in candidates)
         return found
 
-    def _no_candidate(self, source: Source) -> str:
-        """(7) The code of a source that nothing could even be tried for."""
-        at_home = source.originator in (self.q.holder, self.q.to)
-        granted = self.readers.standing(source, self.q.to) in ANY_GRANT
-        return "no-agreement" if at_home or granted else "third-party-rule"
+    def _candidates(self, q: Question, source: Source, *, granted: bool) -> Sequence[Candidate]:
+        """(4) In order of clauses, then by the originator's consent."""
+        between = self.between(q.holder, q.to)
+        found = between.of(source.originator, q.holding.basis.get(source.item, ()))
+        return [*found, *between.by_consent] if granted else found
 
-    def _test(self, source: Source, candidate: Candidate) -> str | None:
-        """(5) The first test that the candidate fails, in their fixed order."""
-        if not stands_at(candidate.turns, self.q.at):
+    def _no_candidate(self, q: Question, source: Source, readers: Readers | None) -> str:
+        """(7) The code of a source that nothing could even be tried for."""
+        if source.originator in (q.holder, q.to):
+            return "no-agreement"
+        if readers is not None and readers.standing(source, q.to) in ANY_GRANT:
+            return "no-agreement"
+        return "third-party-rule"
+
+    def _test(
+        self, q: Question, source: Source, trial: Trial, readers: Readers | None
+    ) -> str | None:
+        """(5) The first test that fails, in their fixed order."""
+        if not bisect_right(trial.turns, q.at) & 1:
             return "not-in-force"
-        if not candidate.kinds & KIND_BITS[self.label.kind]:
-            return "outside-kind"
-        named = candidate.topics
-        if named != -1 and (not source.topics or source.topics & ~named):
-            return "outside-topic"
-        named = candidate.subjects
-        if named != -1 and (not source.subjects or source.subjects & ~named):
-            return "outside-subject"
-        marks = candidate.marks
-        if marks is not None and self.marks.get(source.item, source.mark) not in marks:
-            return "mark-not-covered"
-        if self.mark_as_held not in candidate.stamps:
-            return "no-equivalent-mark"
-        if candidate.hub is not None and not self.readers.reads(candidate.hub):
+        label = q.label
+        asked = (
+            KIND_BITS[label.kind] | (source.topics or NO_TOPIC) | (source.subjects or NO_SUBJECT)
+        )
+        missed = asked & trial.outside
+        if missed:
+            return self._outside(missed)
+        if trial.unmarked is not None:
+            return trial.unmarked
+        hub = trial.hub
+        if (
+            hub is not None
+            and (readers is not None or hub not in label.listed)  # else the label settles it
+            and not (readers or Readers(q, self.ranks)).reads(hub)
+        ):
             return "not-releasable"
-        if candidate.how is How.CONSENT and self.readers.standing(source, self.q.to) in EXPIRED:
-            return "consent-expired"
-        if candidate.by_item:
-            standing = self.readers.standing(source, self.q.to)
+        if trial.by_consent or trial.by_item:
+            standing = Standing.NONE if readers is None else readers.standing(source, q.to)
             if standing in EXPIRED:
                 return "consent-expired"
             if standing is Standing.NONE:
                 return "consent-required"
         return None
 
-    def _choose(self, passing: list[list[Candidate]]) -> Allow | Deny:
-        """(6) The preferred combination of passing candidates on a common path."""
-        if len(passing) == 1 and len(passing[0]) == 1:  # what follows would choose the same
-            return self._allow((passing[0][0],))
-        first = {c.channel.key: None for c in passing[0]}
+    def _outside(self, missed: int) -> str:
+        """(5) The first of kind, topic and subject that the clause does not cover."""
+        if missed & ANY_KIND:
+            return "outside-kind"
+        if missed & self.regime.vocabulary.any_topic:
+            return "outside-topic"
+        return "outside-subject"
+
+    def _choose(self, passing: list[list[Trial]], blind: bool) -> Allow | Deny:
+        """(6) The preferred combination of what passed on a common path.
+
+        `blind`: the holder does not read, and so does not review.
+        """
+        first = {t.candidate.channel.key: None for t in passing[0]}
         best: tuple[Any, ...] | None = None
-        chosen: tuple[Candidate, ...] = ()
+        chosen: tuple[Trial, ...] = ()
         for key in first:
-            options = [[c for c in passed if c.channel.key == key] for passed in passing]
+            options = [[t for t in passed if t.candidate.channel.key == key] for passed in passing]
             if not all(options):
                 continue
             unreviewed = options
-            if self._senders(options[0][0]):  # somebody reads, and so would review
-                unreviewed = [[c for c in option if c.automatic] for option in options]
+            if self._senders(options[0][0], blind):  # somebody reads, and so would review
+                unreviewed = [[t for t in option if t.candidate.automatic] for option in options]
             reviewed = not all(unreviewed)
             if reviewed:
-                combination, officers = self._most_officers(options)
+                combination, officers = self._most_officers(options, blind)
             else:
                 combination, officers = _first_by_citation(unreviewed), 0
             rank = (
                 reviewed,
                 len(key[0]),
                 -officers,
-                tuple(c.order for c in combination),
+                tuple(t.candidate.order for t in combination),
             )
             if best is None or rank < best:
                 best, chosen = rank, combination
         if best is None:
             return Deny((Reason("no-common-path"),))
-        return self._allow(chosen)
+        return self._allow(chosen, blind)
 
-    def _most_officers(self, options: list[list[Candidate]]) -> tuple[tuple[Candidate, ...], int]:
+    def _most_officers(
+        self, options: list[list[Trial]], blind: bool
+    ) -> tuple[tuple[Trial, ...], int]:
         """The combination with most officers in sum, then the least citations.
 
         Which senders need two officers is a set that grows with the agreements chosen, so it is
         enough to keep, for every such set, the least combination that reaches it.
         """
-        senders = self._senders(options[0][0])
+        senders = self._senders(options[0][0], blind)
         base = frozenset(p for p, guard, rank in senders if self._needs_two(guard, p, rank))
-        states: dict[frozenset[str], tuple[tuple[Any, ...], tuple[Candidate, ...]]] = {
-            base: ((), ())
-        }
+        states: dict[frozenset[str], tuple[tuple[Any, ...], tuple[Trial, ...]]] = {base: ((), ())}
         for option in options:
-            grown: dict[frozenset[str], tuple[tuple[Any, ...], tuple[Candidate, ...]]] = {}
+            grown: dict[frozenset[str], tuple[tuple[Any, ...], tuple[Trial, ...]]] = {}
             for reached, (orders, so_far) in states.items():
-                for candidate in option:
-                    agreement = candidate.channel.rule.agreement
+                for trial in option:
+                    agreement = trial.candidate.channel.rule.agreement
                     more = reached | {
                         p for p, _, rank in senders if self._needs_two(agreement, p, rank)
                     }
-                    entry = ((*orders, candidate.order), (*so_far, candidate))
+                    entry = ((*orders, trial.candidate.order), (*so_far, trial))
                     if more not in grown or entry[0] < grown[more][0]:
                         grown[more] = entry
             states = grown
@@ -401,59 +422,55 @@ class _Deciding:
         )
         return combination, len(senders) + most
 
-    def _senders(self, passed: Candidate) -> list[tuple[str, str, int]]:
+    def _senders(self, passed: Trial, blind: bool) -> list[tuple[str, str, int]]:
         """(party, agreement protecting its leg, rank of the mark in its hands) of who reviews."""
-        channel = passed.channel
-        ranks = self.engine.ranks
-        in_hands = (self.mark_as_held, *passed.stamps[self.mark_as_held])
-        senders = []
-        for index, party in enumerate(channel.path[:-1]):
-            blind = self.holds_blind if index == 0 else channel.hub is None
-            if not blind:
-                senders.append((party, channel.guards[index], ranks[in_hands[index]]))
-        return senders
+        channel = passed.candidate.channel
+        in_hands = (passed.mark_as_held, *passed.stamps)
+        reads = (not blind, channel.hub is not None)
+        return [
+            (party, channel.guards[index], self.ranks[in_hands[index]])
+            for index, party in enumerate(channel.path[:-1])
+            if reads[index]
+        ]
 
     def _needs_two(self, agreement: str, party: str, rank: int) -> bool:
-        floor = self.engine.two_person_from.get(agreement, {}).get(party)
+        floor = self.two_person_from.get(agreement, {}).get(party)
         return floor is not None and rank <= floor
 
-    def _allow(self, chosen: tuple[Candidate, ...]) -> Allow:
+    def _allow(self, chosen: tuple[Trial, ...], blind: bool) -> Allow:
         """(7), kept for the next question: it depends on nothing but what the key says."""
-        key = (chosen, self.mark_as_held, self.holds_blind)
-        allows = self.engine.allows
-        allow = allows.get(key)
+        key = (chosen, blind)
+        allow = self.allows.get(key)
         if allow is None:
-            if len(allows) >= ALLOWS_MAX:
-                allows.clear()
-            allow = allows[key] = self._make_allow(chosen)
+            if len(self.allows) >= KEPT_MAX:
+                self.allows.clear()
+            allow = self.allows[key] = self._make_allow(chosen, blind)
         return allow
 
-    def _make_allow(self, chosen: tuple[Candidate, ...]) -> Allow:
-        channel = chosen[0].channel
-        stamps = chosen[0].stamps[self.mark_as_held]
+    def _make_allow(self, chosen: tuple[Trial, ...], blind: bool) -> Allow:
+        candidates = [trial.candidate for trial in chosen]
+        channel, stamps = candidates[0].channel, chosen[0].stamps
         path = channel.path
         legs = tuple(
             Leg(path[i], path[i + 1], stamps[i], guard) for i, guard in enumerate(channel.guards)
         )
-        agreements = {c.channel.rule.agreement for c in chosen}
+        agreements = {c.channel.rule.agreement for c in candidates}
         review: tuple[Review, ...] = ()
-        if not all(c.automatic for c in chosen):
+        if not all(c.automatic for c in candidates):
             review = tuple(
                 Review(
                     party,
                     2 if any(self._needs_two(a, party, rank) for a in {*agreements, guard}) else 1,
                 )
-                for party, guard, rank in self._senders(chosen[0])
+                for party, guard, rank in self._senders(chosen[0], blind)
             )
         obligations = [
             Obligation(duty, value, leg.receiver, cites)
             for leg in legs
             if leg.receiver in (channel.hub, path[-1])  # a hub that does not read is no recipient
-            for duty, value, cites in self.engine.duties_under(
-                frozenset([*agreements, leg.protected_by])
-            )
+            for duty, value, cites in self.duties_under(frozenset([*agreements, leg.protected_by]))
         ]
-        return Allow(path, legs, tuple(c.cites for c in chosen), review, tuple(obligations))
+        return Allow(path, legs, tuple(c.cites for c in candidates), review, tuple(obligations))
 
 
 def _not_stated(
@@ -468,5 +485,5 @@ def _not_stated(
     return "no-common-path"
 
 
-def _first_by_citation(options: list[list[Candidate]]) -> tuple[Candidate, ...]:
-    return tuple(min(option, key=lambda c: c.order) for option in options)
+def _first_by_citation(options: list[list[Trial]]) -> tuple[Trial, ...]:
+    return tuple(min(option, key=lambda c: c.candidate.order) for option in options)

@@ -6,7 +6,8 @@ value (DESIGN §3, §4 (1)). Strings such as `KOR:II` stay strings: they are nam
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from relto.errors import QuestionError
 from relto.instants import is_instant
@@ -42,7 +43,8 @@ KINDS = (
     "tearline",
     "capability",
 )
-KIND_BITS = {kind: 1 << i for i, kind in enumerate(KINDS)}
+KIND_BITS = {kind: 1 << i for i, kind in enumerate(KINDS)}  # beside those of Vocabulary
+ANY_KIND = sum(KIND_BITS.values())
 SELF = "self"
 SEQ_MAX = 2**53 - 1
 SOURCES_MAX = 256
@@ -110,8 +112,7 @@ class Label:
         object.__setattr__(self, "listed", listed)
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
+class Basis(NamedTuple):
     """One lawful receipt of a source: by clause, by consent or as the holder's own information."""
 
     agreement: str
@@ -127,6 +128,8 @@ class Holding:
     basis: Mapping[str, tuple[Basis, ...]]
     stamped_seq: int | None
 
+
+_basis = lru_cache(maxsize=4096)(Basis)  # one object for equal ones: quick to compare
 
 NO_HOLDING = Holding(None, {}, None)
 
@@ -393,13 +396,13 @@ def _decode_basis(entry: Any, words: Words, item: str) -> Basis:
         _bad(f"{what} holds {quoted(entry)}, not an object")
     keys = entry.keys()
     if keys == _BY_CLAUSE:
-        found = Basis(text(entry, "agreement", what), text(entry, "article", what), "clause")
+        found = _basis(text(entry, "agreement", what), text(entry, "article", what), "clause")
     elif keys in (_BY_CONSENT, _AS_OWN):
         how = next(iter(keys))
         agreement, slash, article = text(entry, how, what).partition("/")
         if not slash:
             _bad(f"{what} has {quoted(entry[how])}, not an agreement/article")
-        found = Basis(agreement, article, how)
+        found = _basis(agreement, article, how)
     else:
         _bad(
             f"{what} has the keys {', '.join(sorted(keys))}; it needs agreement and article, "

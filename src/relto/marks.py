@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relto.tables import Document, Problems, Table, quoted
 
@@ -31,11 +31,10 @@ class Mark:
     code: str
     rank: int
     banner: Mapping[str, str]
+    name: str = field(init=False, compare=False, repr=False)  # `KOR:II`, as labels write it
 
-    @property
-    def name(self) -> str:
-        """`KOR:II`, as labels write it."""
-        return f"{self.party}:{self.code}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.party}:{self.code}")
 
 
 @dataclass(frozen=True, slots=True)

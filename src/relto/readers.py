@@ -35,6 +35,9 @@ class Readers:
         self.label = question.label
         self.ranks = ranks
         self.standings: dict[tuple[str, str], Standing] = {}
+        held_as = question.holding.held_as
+        self.mark_as_held = self.label.mark if held_as is None else held_as
+        self._marks: dict[str, str] = {}  # of sources whose mark is no longer that of the label
 
     def standing(self, source: Source, party: str) -> Standing:
         """What the counting record of the source's originator says of `party`."""
@@ -105,6 +108,35 @@ class Readers:
         return self.item_excludes(party) is None and all(
             self.source_excludes(source, party) is None for source in self.label.sources
         )
+
+    def mark(self, source: Source) -> str:
+        """The source's mark that counts, once `take_status` has been asked."""
+        return self._marks.get(source.item, source.mark)
+
+    def take_status(self) -> bool:
+        """Take the marks that count; True if one of them is not stamped yet (mark-stale)."""
+        q, label = self.q, self.label
+        own = self.item_status()
+        if own is not None:
+            if q.holder != label.maker and (
+                q.holding.stamped_seq is None or own.seq > q.holding.stamped_seq
+            ):
+                return True
+            assert own.mark is not None  # noqa: S101  # mark_status takes no other
+            if q.holding.held_as is None:
+                self.mark_as_held = own.mark
+            self._marks[SELF if label.derived else label.id] = own.mark
+        if label.derived:
+            for source in label.sources:
+                if source.item == SELF:
+                    continue
+                status = self.mark_status(source.originator, source.item)
+                if status is None or status.mark is None:
+                    continue
+                if status.mark != source.mark and (own is None or own.at < status.at):
+                    return True
+                self._marks[source.item] = status.mark
+        return False
 
     def item_status(self) -> Status | None:
         """The maker's mark status that counts. A mark below a floor is ignored."""

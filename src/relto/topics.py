@@ -12,6 +12,13 @@ _TOPIC = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}\Z")
 _SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 
+# Every kind, topic and subject has a bit of its own, so that one integer says what an item is and
+# another what a clause covers. That an item has no topic or subject at all has a bit too: a clause
+# that names topics does not cover it. Below are the bits of kinds (labels.KIND_BITS).
+NO_TOPIC, NO_SUBJECT = 1 << 16, 1 << 17
+_FIRST = 1 << 18
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The topics and subjects that labels and clauses may name.
@@ -24,12 +31,18 @@ class Vocabulary:
     subjects: tuple[str, ...]
     topic_bits: dict[str, int] = field(init=False, compare=False, repr=False)
     subject_bits: dict[str, int] = field(init=False, compare=False, repr=False)
+    any_topic: int = field(init=False, compare=False, repr=False)  # all of them, and none at all
+    any_subject: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         names = sorted({a for topic in self.topics for a in _with_ancestors(topic)})
-        object.__setattr__(self, "topic_bits", {name: 1 << i for i, name in enumerate(names)})
-        bits = {name: 1 << i for i, name in enumerate(sorted(self.subjects))}
-        object.__setattr__(self, "subject_bits", bits)
+        topics = {name: _FIRST << i for i, name in enumerate(names)}
+        first = _FIRST << len(names)
+        subjects = {name: first << i for i, name in enumerate(sorted(self.subjects))}
+        object.__setattr__(self, "topic_bits", topics)
+        object.__setattr__(self, "subject_bits", subjects)
+        object.__setattr__(self, "any_topic", NO_TOPIC | sum(topics.values()))
+        object.__setattr__(self, "any_subject", NO_SUBJECT | sum(subjects.values()))
 
     def covered_by(self, topics: Iterable[str]) -> int:
         """Bits of every topic that a clause naming `topics` covers: each one and its descendants.
