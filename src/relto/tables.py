@@ -70,7 +70,9 @@ def quoted(value: object) -> str:
     '"KOR:IV"'
     """
     if isinstance(value, str):
-        text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in value)
+        text = value
+        if not text.isprintable():
+            text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in value)
     elif isinstance(value, bool):
         return "true" if value else "false"
     elif isinstance(value, dict):
