@@ -1486,12 +1486,16 @@ def test_the_unix_socket_names_the_person_and_is_open_to_nobody_else(path: Path)
     run(test())
 
 
-def test_the_mode_of_the_unix_socket_is_the_one_asked_for(path: Path) -> None:
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])  # the last: UMask= of the systemd unit
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+def test_the_mode_of_the_unix_socket_is_the_one_asked_for(
+    path: Path, mode: int, umask: int
+) -> None:
     async def test() -> None:
-        old = os.umask(0)
+        old = os.umask(umask)
         try:
-            async with serving_people(Node(), UnixAddress(path, mode=0o660)):
-                assert stat.S_IMODE(path.stat().st_mode) == 0o660
+            async with serving_people(Node(), UnixAddress(path, mode=mode)):
+                assert stat.S_IMODE(path.stat().st_mode) == mode
         finally:
             os.umask(old)
 

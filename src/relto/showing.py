@@ -17,6 +17,7 @@ from relto.records import Approval, Manifest, Receipt, Refusal, Release, decode_
 __all__ = ["Showing"]
 
 Json = dict[str, Any]
+_ON_ITS_WAY = ("ready", "sent", "blocked")  # no receipt says that the content is there
 
 
 class Showing:
@@ -68,7 +69,7 @@ class Showing:
             "since": outgoing.since,
             **(
                 {"sent_bytes": outgoing.received_bytes, "of_bytes": item.manifest.ciphertext_bytes}
-                if outgoing.received_bytes
+                if outgoing.received_bytes and outgoing.state in _ON_ITS_WAY
                 else {}
             ),
             **({"late": True} if late else {}),

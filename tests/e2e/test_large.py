@@ -168,6 +168,7 @@ def test_after_a_crash_only_the_rest_of_a_transfer_is_sent(
     until(lambda: nodes.show("JPN", item)["state"] == "received", "all of it", PATIENCE_S)
     assert nodes.content("JPN", item) == content
     until(lambda: nodes.way("KOR", item, "JPN")["state"] == "delivered", "its receipt")
+    assert "sent_bytes" not in nodes.way("KOR", item, "JPN")  # all of it, whatever was noted last
     rest_bytes = RESUMED_BYTES - received
     sent_bytes = gate.sent_bytes - cut_at_bytes
     print(f"{struck} killed at {received} of {RESUMED_BYTES} bytes, {sent_bytes} sent afterwards")

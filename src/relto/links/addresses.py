@@ -67,9 +67,10 @@ class UnixAddress:
             with _locked(self.path.parent):
                 _remove_stale(self.path)
                 # Linux gives the file that bind() makes the mode of the socket, so that it is at
-                # no instant open to others.
+                # no instant open to more; the umask may have taken from it (UMask= of the unit).
                 os.fchmod(listener.fileno(), self.mode)
                 listener.bind(str(self.path))
+                self.path.chmod(self.mode)
                 if stat.S_IMODE(self.path.lstat().st_mode) & ~self.mode:
                     self.path.unlink()
                     raise CallerError(f'"{self.path}" cannot be kept to mode {self.mode:o}')
