@@ -42,11 +42,13 @@ demo: $(STAMP)  ## three nodes on loopback play December 2014
 bench: $(STAMP)  ## measure everything (PART=name: one part; JSON=file: figures for programs)
 	@$(BIN)/python -m bench $(if $(PART),--part $(PART)) $(if $(JSON),--json $(JSON))
 
-soak: $(STAMP)  ## long campaigns, results for evidence/: CRASH=n kills (and every system call), SIM=n schedules (FIRST=n: from this seed), TWO=n pairs of worlds for each party, LARGE=1 payloads of 1 GiB, UPGRADE=commit rolling upgrade from there
+soak: $(STAMP)  ## long campaigns, results for evidence/: CRASH=n kills (and every system call), SIM=n schedules (FIRST=n: from this seed), TWO=n pairs of worlds for each party, LARGE=1 payloads of 1 GiB, HOSTILE=1 honest items under attack, OVERLOAD=1 ten times what three nodes can carry, UPGRADE=commit rolling upgrade from there
 	$(if $(CRASH),PYTHONPATH=tests $(BIN)/python -m crash --kills $(CRASH))
 	$(if $(SIM),PYTHONPATH=tests $(BIN)/python -m sim $(or $(FIRST),10000) $(SIM))
 	$(if $(TWO),PYTHONPATH=tests $(BIN)/python -m soak_two_worlds $(TWO))
 	$(if $(UPGRADE),PYTHONPATH=tests $(BIN)/python -m soak_upgrade $(UPGRADE))
+	$(if $(HOSTILE),PYTHONPATH=tests $(BIN)/python -m hostile)
+	$(if $(OVERLOAD),PYTHONPATH=tests $(BIN)/python -m hostile.overload)
 	$(if $(LARGE),RELTO_LARGE_MIB=1024 $(BIN)/pytest -q -s tests/e2e/test_large.py)
 
 docs: $(STAMP)  ## check that every documented command and link is true

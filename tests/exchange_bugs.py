@@ -320,6 +320,18 @@ BUGS: dict[str, Bug] = {
         saying(quotas.Quotas.wait_s, "wait_s(peer, ", 'wait_s("", '),
         test_quotas.test_a_peer_that_asks_too_fast_is_answered_later_and_others_are_not,
     ),
+    "what a peer sends does not rest": Bug(
+        saying(inspect.unwrap(quotas.Quotas.lane), "lane.rested_ms = ", "rested_ms = "),
+        test_quotas.test_messages_of_one_peer_take_turns_with_a_rest_between_and_others_do_not_wait,
+    ),
+    "all peers wait for one lane": Bug(
+        saying(inspect.unwrap(quotas.Quotas.lane), "(peer, precedence == 1)", '("", False)'),
+        test_quotas.test_messages_of_one_peer_take_turns_with_a_rest_between_and_others_do_not_wait,
+    ),
+    "what others brought counts for everyone": Bug(
+        saying(quotas.Quotas.is_of, "self._passing.get(number) == peer", "True"),
+        test_quotas.test_what_waits_to_go_on_counts_for_the_peer_that_brought_it,
+    ),
     "flash has no budget": Bug(
         saying(
             peering.Peering._precedence,

@@ -9,8 +9,17 @@ import pytest
 from relto.calls import Said
 from relto.config import Quota
 from relto.courier import OTHERS_S
+from relto.errors import PeerError
 from relto.links import Request, Response
-from relto.quotas import REQUESTS_AT_ONCE, REQUESTS_PER_S, TOLD_MS, kept_of
+from relto.quotas import (
+    PACE_BYTES,
+    REQUESTS_AT_ONCE,
+    REQUESTS_PER_S,
+    REST_MS_MAX,
+    REST_ROWS,
+    TOLD_MS,
+    kept_of,
+)
 from world import Place, World, in_world, keys_of
 
 LARGE = bytes(100_000)  # more than rides in a message
@@ -256,6 +265,72 @@ async def test_a_peer_that_asks_too_fast_is_answered_later_and_others_are_not(
     late = [await answered_after_s("KOR") for _ in range(100)]
     assert sum(late) == pytest.approx(100 / REQUESTS_PER_S, abs=0.01)
     assert await answered_after_s("JPN") == 0
+
+
+@in_world("carried")
+async def test_a_large_request_counts_as_several(world: World) -> None:
+    await pass_s(world, 10)
+    quotas = world["USA"].node.quotas
+    now_s = [quotas.wait_s("KOR", PACE_BYTES * n) for n in (REQUESTS_AT_ONCE - 1, 0, 9)]
+    assert now_s == [0, 1 / REQUESTS_PER_S, pytest.approx(11 / REQUESTS_PER_S)]
+
+
+@in_world("carried")
+async def test_messages_of_one_peer_take_turns_with_a_rest_between_and_others_do_not_wait(
+    world: World,
+) -> None:
+    quotas = world["USA"].node.quotas
+
+    async def began_ms(peer: str, precedence: int, backlog: int = 0) -> int:
+        """When its message is worked on, for 100 ms."""
+        async with quotas.lane(peer, precedence, lambda: backlog):
+            began = world.loop.time()
+            await asyncio.sleep(0.1)
+        return round((began - start) * 1000)
+
+    await pass_s(world, 10)
+    start = world.loop.time()
+    found = await asyncio.gather(
+        began_ms("KOR", 3), began_ms("KOR", 3), began_ms("KOR", 2),  # a lane
+        began_ms("KOR", 1), began_ms("KOR", 1),  # that of what is urgent
+        began_ms("KOR", 0), began_ms("KOR", 0),  # FLASH
+        began_ms("JPN", 3),
+    )  # fmt: skip
+    assert found == pytest.approx([0, 200, 400, 0, 200, 0, 0, 0], abs=3)
+    await pass_s(world, 10)
+    start = world.loop.time()
+    backlogs = [REST_ROWS, 1_000_000, 0, 0]
+    rests = await asyncio.gather(*(began_ms("KOR", 3, backlog) for backlog in backlogs))
+    assert rests == pytest.approx([0, 300, 400 + REST_MS_MAX, 600 + REST_MS_MAX], abs=3)
+
+
+@in_world("carried")
+async def test_what_waits_to_go_on_counts_for_the_peer_that_brought_it(world: World) -> None:
+    hub = world["USA"].peering
+    for n in range(3):
+        await given(world, title=str(n))
+    await world.carry("KOR", "USA")
+    assert (hub._backlog("KOR", 3), hub._backlog("KOR", 1), hub._backlog("JPN", 3)) == (3, 0, 0)
+    world["USA"].couriers["JPN"].calls.error = "not reached"
+    assert hub._backlog("KOR", 3) == 0  # it waits for Tokyo, and not for us
+    world["USA"].couriers["JPN"].calls.error = ""
+    await world.settle()
+    assert hub._backlog("KOR", 3) == 0
+
+
+@in_world("carried")
+async def test_a_peer_that_gives_no_key_is_called_and_not_tried_row_by_row(world: World) -> None:
+    seoul = world["KOR"].couriers["USA"]
+    seoul.calls.forget_keys()
+
+    def none(party: str) -> Response:
+        raise PeerError("no key today")
+
+    world["USA"].peering._node_key = none  # type: ignore[method-assign]
+    await given(world)
+    await world.carry("KOR", "USA")
+    assert seoul.calls.error == "it gives no key of its own: 400"
+    assert not await seoul._is_back()
 
 
 # FLASH

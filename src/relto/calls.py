@@ -127,10 +127,14 @@ class Calls:
                 method, target, body, timeout_s=wait_ms / 1000, query=query
             )
         except LinkError as e:
-            if not self.error:
-                log.warning("link-down", extra={"peer": self.peer, "why": str(e)})
-            self.error = str(e)
-            raise
+            raise self._down(e) from None
+
+    def _down(self, error: LinkError) -> LinkError:
+        """The peer was not reached, so that its courier calls before it sends anything more."""
+        if not self.error:
+            log.warning("link-down", extra={"peer": self.peer, "why": str(error)})
+        self.error = str(error)
+        return error
 
     async def key_of(self, party: str, *, fresh: bool = False) -> HpkePublicKey:
         """The HPKE key of the week of a party, announced by its node, asked for at our peer's."""
@@ -140,6 +144,8 @@ class Calls:
             return known
         response = await self._ask("GET", f"/relto/v1/node-key/{party}")
         if response.status != 200 or len(response.body) > NODE_KEY_BYTES_MAX:
+            if party == self.peer:  # nothing can be sent to it: no row need try by itself
+                raise self._down(LinkError(f"it gives no key of its own: {response.status}"))
             raise PeerError(f"{self.peer} gives no key of {party}")
         hop = Hop.decode(response.body)
         record = decode_record(hop.records[0], NodeKey)

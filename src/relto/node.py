@@ -186,6 +186,7 @@ class Node:
         for then in effects.then:
             then()
         for number in effects.forget:
+            self.quotas.settled(number)
             for carrier in self.carriers.values():
                 carrier.settled(number)
         if len(effects.then) < len(effects.send):

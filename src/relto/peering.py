@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from itertools import groupby
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -28,7 +30,7 @@ from relto.events import Result as ResultEvent
 from relto.hop import RANGE_BYTES_MAX, SEALED_BYTES_MAX, Hop, key_id_of, open_hop, open_key
 from relto.links import LinkError, Request, Response
 from relto.marks import PARTY_PATTERN
-from relto.node import Node
+from relto.node import GROUP_MAX, Node
 from relto.ports import Transaction
 from relto.quotas import OverQuota, half_sent, size_bytes
 from relto.records import PRECEDENCES, Receipt, Refusal, Release, decode_record
@@ -50,6 +52,7 @@ class StaleKey(PeerError):
     """Sealed to a key that we no longer have: the sender asks for the new one, and seals again."""
 
 
+BACKLOG_ROWS_MAX = 128  # that are counted of what is owed to one peer
 FULL_RETRY_S = 1  # until who finds our queue or disk full comes back
 
 
@@ -69,11 +72,13 @@ _WHOLE = {"refused": 400, "stale-key": 409, "retry": 503}
 class _Asked:
     """What one part of a hop message asks for, verified: a job of the store.
 
-    `expects` is the release whose ciphertext is to follow in ranges, if one is.
+    `release` is what it brings, if it is no result; `expects` the same, if its ciphertext is to
+    follow in ranges.
     """
 
     precedence: int
     job: Callable[[Transaction], list[Effects]]
+    release: str = ""
     expects: str = ""
 
 
@@ -95,6 +100,7 @@ class Peering:
 
     def __init__(self, node: Node, couriers: Mapping[str, Courier]) -> None:
         self.node = node
+        self.couriers = couriers
         self.returning = Returning(node, couriers)
         self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -104,7 +110,7 @@ class Peering:
         try:
             assert isinstance(request.peer, bytes)  # noqa: S101  # a TLS link has no other
             peer = peer_of(self.node, request.peer, self.node.clock.system_now())
-            if wait_s := self.node.quotas.wait_s(peer):
+            if wait_s := self.node.quotas.wait_s(peer, len(request.body)):
                 await asyncio.sleep(wait_s)
             with self.node.quotas.at_work(peer):
                 return await self._route(peer, request)
@@ -200,18 +206,43 @@ class Peering:
         if peer in self.node.unasked:
             raise NotYet(f"{peer} has not told yet what it has of ours")
         parts = open_hop(sealed, sender=peer, recipient=self.node.party, key=key)
-        verified = [await self._verified(peer, part) for part in parts]
-        answers = await self._taken(peer, verified)
+        precedences = [await self._precedence(peer, part) for part in parts]
+        least = max(precedences)
+        async with self.node.quotas.lane(peer, least, partial(self._backlog, peer, least)):
+            verified = [
+                await self._verified(peer, part, precedence)
+                for part, precedence in zip(parts, precedences, strict=True)
+            ]
+            answers = await self._taken(peer, verified)
         first = answers[0]
         if first["status"] in _WHOLE and all(answer == first for answer in answers):
             return _answer(_WHOLE[first["status"]], **first)
         return _answer(200, parts=answers)
 
-    async def _verified(self, peer: str, part: Hop) -> "_Asked | PeerError | StoreFull":
+    def _note_passing(self, peer: str, effects: Effects, release: str) -> None:
+        """What goes on to others is the peer's, as long as it waits here."""
+        for outgoing in () if effects.item is None else effects.item.outgoing:
+            if outgoing.answers == release and outgoing.outbox is not None:
+                self.node.quotas.passes(peer, outgoing.outbox)
+
+    def _backlog(self, peer: str, precedence: int) -> int:
+        """What a peer brought, is as urgent or more, and is due to others who are reached: of the
+        first `BACKLOG_ROWS_MAX` that each of them is owed."""
+        now_ms = self.node.clock.monotonic_ms()
+        with self.node.store.read() as reader:
+            return sum(
+                row.precedence <= precedence and self.node.quotas.is_of(peer, row.number)
+                for party, courier in self.couriers.items()
+                if party != peer and not courier.calls.error
+                for row in reader.outbox_due(party, now_ms=now_ms, limit=BACKLOG_ROWS_MAX)
+            )
+
+    async def _verified(
+        self, peer: str, part: Hop, precedence: int
+    ) -> "_Asked | PeerError | StoreFull":
         """What a part asks for, once all its signatures hold; or why it is not taken."""
+        await self.node.turns.wait(precedence)
         try:
-            precedence = await self._precedence(peer, part)
-            await self.node.turns.wait(precedence)
             kinds = {record.payload_type for record in part.records}
             if kinds <= {Receipt.type(), Refusal.type()}:
                 return self._results(peer, part, precedence)
@@ -222,12 +253,16 @@ class Peering:
     async def _precedence(self, peer: str, part: Hop) -> int:
         """How urgent a part is: as its sender says, but no more FLASH than its maker's budget.
 
-        Results are short, and wait for FLASH only.
+        Results are short, and wait for FLASH only. What cannot be read is not urgent.
         """
         releases = [r for r in part.records if r.payload_type == Release.type()]
         if not releases:
             return 1
-        release = decode_record(releases[-1], Release)
+        try:
+            release = decode_record(releases[-1], Release)
+            maker = decode_record(releases[0], Release).sender
+        except PeerError:
+            return len(PRECEDENCES) - 1
         precedence = PRECEDENCES.index(release.precedence)
         if precedence:
             return precedence
@@ -236,7 +271,6 @@ class Peering:
         known = None if item is None else item.incoming_by(releases[-1].record_id)
         if known is not None and known.state != "receiving":
             return 1  # a repeat costs nothing, and gets the answer that it had
-        maker = decode_record(releases[0], Release).sender
         if self.node.quotas.is_flash(
             peer, maker if maker in self.node.engine.regime.parties else peer
         ):
@@ -249,18 +283,19 @@ class Peering:
     ) -> list[dict[str, Any]]:
         """The answers to all parts, once what they ask for is durable."""
         asked = [each for each in verified if isinstance(each, _Asked)]
-        done: list[Any] = []
-        if asked:
-            least = min(each.precedence for each in asked)
-            try:
-                done = await self.node.submit_all([each.job for each in asked], least)
-            except StoreFull as e:
-                done = [e] * len(asked)
-        results = iter(done)
-        return [
-            await self._told(peer, each, next(results) if isinstance(each, _Asked) else each)
-            for each in verified
-        ]
+        done: dict[int, Any] = {}
+        asked.sort(key=lambda each: each.precedence)
+        for precedence, same in groupby(asked, key=lambda each: each.precedence):
+            rest = list(same)
+            while rest:  # one commit after the other, so that others get in between
+                some, rest = rest[:GROUP_MAX], rest[GROUP_MAX:]
+                results: list[Any]
+                try:
+                    results = await self.node.submit_all([each.job for each in some], precedence)
+                except StoreFull as e:
+                    results = [e] * len(some)
+                done |= zip(map(id, some), results, strict=True)
+        return [await self._told(peer, each, done.get(id(each), each)) for each in verified]
 
     async def _told(self, peer: str, asked: object, result: Any) -> dict[str, Any]:
         """The answer to one part, whose job gave `result`."""
@@ -278,6 +313,8 @@ class Peering:
             return {"status": "refused"}
         for effects in result:
             self.node.follow(effects)
+            if isinstance(asked, _Asked) and asked.release:
+                self._note_passing(peer, effects, asked.release)
         release = asked.expects if isinstance(asked, _Asked) else ""
         item = result[-1].item
         if not release or item is None or not _is_receiving(result[-1], release):
@@ -334,7 +371,7 @@ class Peering:
                 quotas.begin(tx, release, peer, consignment.item, follows_bytes)
             return [effects]
 
-        return _Asked(precedence, job, release if ciphertext is None else "")
+        return _Asked(precedence, job, release, release if ciphertext is None else "")
 
     def _payload_key(self, consignment: Consignment) -> bytes | None:
         """The payload key, checked against the manifest's commitment; None if we do not read."""
@@ -432,6 +469,7 @@ class Peering:
         effects: Effects = await self.node.submit(job)
         quotas.ended(release)
         self.node.follow(effects)
+        self._note_passing(peer, effects, release)
         if effects.item is not None and effects.item.stored != release:
             await self.node.drop_blob(release)
         return size

@@ -5,10 +5,11 @@ All is counted for each peer alone, so that nobody's use shows in what another i
 beyond its budget is taken all the same, and worked on as IMMEDIATE.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from relto import canonical
@@ -21,6 +22,9 @@ __all__ = ["Kept", "OverQuota", "Quotas", "half_sent", "kept_of", "size_bytes"]
 
 REQUESTS_PER_S = 200  # of one peer; those beyond are answered later, not refused
 REQUESTS_AT_ONCE = 100  # that may come at once before they are
+REST_ROWS = 16  # of its peer that are due to others make a message's rest longer by its own time
+REST_MS_MAX = 1_000
+PACE_BYTES = 256 * 1024  # of a body count as a request
 FLASH_SHARE = 8  # FLASH within its budget has an eighth more of each limit of room
 TOLD_MS = 600_000  # a limit that a peer goes on reaching is journaled once in this time
 RETRY_S = {"requests": 1, "transfers": 5, "transfer-bytes": 5, "items": 300, "bytes": 300}
@@ -48,6 +52,14 @@ class Kept:
 
 
 @dataclass(slots=True)
+class _Lane:
+    """Whose message of a peer is worked on, and until when it rests after the last one."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    rested_ms: int = 0
+
+
+@dataclass(slots=True)
 class _Transfer:
     """A half-sent ciphertext: when a range came last, and how urgent it counts here."""
 
@@ -62,6 +74,8 @@ class Quotas:
         self.quota = quota
         self._now_ms = monotonic_ms
         self._at_work: Counter[str] = Counter()
+        self._lanes: dict[tuple[str, bool], _Lane] = {}
+        self._passing: dict[int, str] = {}  # by the outbox's row: of which peer; of this process
         self._pace = _Buckets(REQUESTS_PER_S, REQUESTS_AT_ONCE)
         self._flash = _Buckets(quota.flash_per_minute / 60, quota.flash_per_minute)
         self._transfers: dict[str, _Transfer] = {}
@@ -70,9 +84,12 @@ class Quotas:
 
     # requests
 
-    def wait_s(self, peer: str) -> float:
-        """How long a request of the peer waits before anything is done for it; it counts."""
-        return self._pace.wait_s(peer, self._now_ms())
+    def wait_s(self, peer: str, body_bytes: int = 0) -> float:
+        """How long a request of the peer waits before anything is done for it.
+
+        It counts, and once more for each `PACE_BYTES` of its body.
+        """
+        return self._pace.wait_s(peer, self._now_ms(), 1 + body_bytes // PACE_BYTES)
 
     @contextmanager
     def at_work(self, peer: str) -> Iterator[None]:
@@ -84,6 +101,45 @@ class Quotas:
             yield
         finally:
             self._at_work[peer] -= 1
+
+    @asynccontextmanager
+    async def lane(
+        self, peer: str, precedence: int, backlog: Callable[[], int]
+    ) -> AsyncIterator[None]:
+        """One message of a peer at a time, but for FLASH; then a rest, in which others have the
+        node: as long as the message took, and more if much of that peer waits to go on to others.
+
+        What is urgent has a lane of its own. `backlog` counts what waits. A sender of ours sends
+        one message a lane at a time, and makes the next one while we rest.
+        """
+        if precedence == 0:
+            yield
+            return
+        lane = self._lanes.setdefault((peer, precedence == 1), _Lane())
+        async with lane.lock:
+            wait_ms = lane.rested_ms - self._now_ms()
+            if wait_ms > 0:
+                await asyncio.sleep(wait_ms / 1000)
+            began_ms = self._now_ms()
+            try:
+                yield
+            finally:
+                took_ms = self._now_ms() - began_ms
+                rest_ms = took_ms * (1 + backlog() / REST_ROWS)
+                lane.rested_ms = self._now_ms() + min(REST_MS_MAX, int(rest_ms))
+
+    # what goes on
+
+    def passes(self, peer: str, number: int) -> None:
+        """A row of the outbox passes on what the peer brought."""
+        self._passing[number] = peer
+
+    def is_of(self, peer: str, number: int) -> bool:
+        return self._passing.get(number) == peer
+
+    def settled(self, number: int) -> None:
+        """The row is gone."""
+        self._passing.pop(number, None)
 
     # FLASH
 
@@ -185,9 +241,9 @@ class _Buckets:
         self._full_ms[name] = full_ms
         return True
 
-    def wait_s(self, name: str, now_ms: int) -> float:
-        """Take a token, perhaps one of the future; in how many seconds it is there."""
-        full_ms = max(now_ms, self._full_ms.get(name, 0)) + self._token_ms
+    def wait_s(self, name: str, now_ms: int, tokens: int) -> float:
+        """Take tokens, perhaps some of the future; in how many seconds they are there."""
+        full_ms = max(now_ms, self._full_ms.get(name, 0)) + self._token_ms * tokens
         self._full_ms[name] = full_ms
         return max(0.0, full_ms - now_ms - self._size_ms) / 1000
 

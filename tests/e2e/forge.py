@@ -34,8 +34,9 @@ LEGS = {
     ("JPN", "USA"): Leg("JPN", "USA", "USA:C", "pair-jpn-usa"),
     ("USA", "JPN"): Leg("USA", "JPN", "JPN:HI", "pair-jpn-usa"),
     ("USA", "KOR"): Leg("USA", "KOR", "KOR:III", "pair-kor-usa"),
+    ("AUS", "USA"): Leg("AUS", "USA", "USA:C", "pair-aus-usa"),
 }
-MARKS = {"KOR": "KOR:III", "JPN": "JPN:HI"}
+MARKS = {"AUS": "AUS:P", "KOR": "KOR:III", "JPN": "JPN:HI"}
 
 
 @dataclass(frozen=True)
