@@ -17,7 +17,7 @@ from relto.seal import HpkePrivateKey
 
 ITEMS = int(os.environ.get("BENCH_ITEMS", "2000"))
 CLIENTS = 8
-PARTS = 32  # of a hop message, as a node sends them
+PARTS = 16  # of a hop message, as a node sends them
 PART_BYTES = 13_000
 RESULT_BYTES = 2_500
 # Each node signs what it states and verifies what others state; certificates are verified once.

@@ -60,10 +60,10 @@ async def lane(world: World, party: str, peer: str, index: int = 1) -> int:
 
 def test_what_goes_together_is_of_one_precedence_and_has_a_limit() -> None:
     due = [row(n, precedence=n // 40) for n in range(80)]
-    assert ROWS_MAX == 32
-    assert _together(due) == due[:32]
+    assert ROWS_MAX == 16
+    assert _together(due) == due[:16]
     assert _together(due[38:]) == due[38:40]
-    assert _together(due[40:]) == due[40:72]
+    assert _together(due[40:]) == due[40:56]
 
 
 def test_what_failed_often_goes_alone_and_holds_up_nobody() -> None:
@@ -109,7 +109,7 @@ def test_a_message_of_no_part_or_too_many_is_refused(count: int) -> None:
 
 @in_world("carried")
 async def test_what_is_due_at_once_goes_in_one_message_each_way(world: World) -> None:
-    items = await shared(world, 20)
+    items = await shared(world, ROWS_MAX)
     assert await lane(world, "KOR", "USA") == 1
     assert len(messages(world, "KOR", "USA")) == 1
     await lane(world, "USA", "JPN")

@@ -157,17 +157,77 @@ def test_past_the_queues_limit_the_asker_is_told_to_come_back(bench: Bench) -> N
 
 
 def test_the_most_urgent_is_committed_first(bench: Bench) -> None:
-    first = bench.writer.submit(put("held back"))
+    first = bench.writer.submit(put("held back"), 0)
     bench.wait_at_the_gate()
     routine = [bench.writer.submit(put("order", b"routine %d" % n), 3) for n in range(BATCH_MAX)]
     flash = bench.writer.submit(put("order", b"flash"), 0)
     bench.open(2)
     assert first.result(WAIT_S)
     assert flash.result(WAIT_S)
-    assert bench.value("order") == b"routine %d" % (BATCH_MAX - 2)  # one no longer fitted
-    assert not routine[-1].done()
+    assert bench.value("order") == b"flash"  # alone in its commit
+    assert not routine[0].done()
     bench.open()
     assert all(f.result(WAIT_S) for f in routine)
+    assert bench.commits == 3
+
+
+def test_flash_does_not_wait_for_jobs_that_have_not_begun(bench: Bench) -> None:
+    ran: list[str] = []
+    urgent: list[Any] = []
+
+    def job(name: str) -> Callable[[Transaction], Any]:
+        def run(tx: Transaction) -> str:
+            ran.append(name)
+            if name == "b":  # while it runs the warning comes in
+                urgent.append(bench.writer.submit(job("flash"), 0))
+            return name
+
+        return run
+
+    many = bench.writer.submit_all([job("a"), job("b"), refuse, job("c")], 3)
+    bench.wait_at_the_gate()
+    bench.open(1)
+    bench.wait_at_the_gate()
+    assert not many.done()
+    bench.open(1)
+    assert urgent[0].result(WAIT_S) == "flash"
+    assert ran == ["a", "b", "flash"]
+    assert not many.done()
+    bench.open()
+    results = many.result(WAIT_S)
+    assert ran == ["a", "b", "flash", "c"]
+    assert [str(r) for r in results] == ["a", "b", "not this", "c"]
+    assert bench.commits == 3
+    assert bench.writer.jobs_waiting == 0
+
+
+def test_what_is_urgent_but_no_flash_waits_for_the_commit_under_way(bench: Bench) -> None:
+    ran: list[str] = []
+
+    def first(tx: Transaction) -> None:
+        ran.append("first")
+        bench.writer.submit(lambda tx: ran.append("immediate"), 1)
+
+    many = bench.writer.submit_all([first, lambda tx: ran.append("second")], 3)
+    bench.open()
+    assert many.result(WAIT_S) == [None, None]
+    bench.writer.close()
+    assert ran == ["first", "second", "immediate"]
+
+
+def test_a_full_disk_after_a_part_was_durable_is_told_of_the_rest_alone(bench: Bench) -> None:
+    bench.faults = [None, None, Fault.FULL]
+
+    def first(tx: Transaction) -> str:
+        bench.writer.submit(put("flash"), 0)
+        return "first"
+
+    many = bench.writer.submit_all([first, put("a")], 3)
+    bench.open()
+    results = many.result(WAIT_S)
+    assert results[0] == "first"
+    assert isinstance(results[1], StoreFull)
+    assert (bench.value("flash"), bench.value("a")) == (b"1", None)
 
 
 def test_jobs_that_are_asked_for_together_are_one_commit_each_with_its_own_result(

@@ -44,11 +44,12 @@ log = logging.getLogger("relto.courier")
 
 LEASE_MS = 5_000
 ROW_BYTES_MAX = 1024 * 1024
-ROWS_MAX = 32  # that one lane has in hand at once
+ROWS_MAX = 16  # that one lane has in hand at once
 ALONE_FROM = 2  # failed attempts after which a row goes alone
 MESSAGE_BYTES = PLAINTEXT_BYTES_MAX - 4096  # parts that share a message; a larger one goes alone
-LANES = (1, 3)  # the least precedence (3 is ROUTINE) that each lane of a peer still carries
-"""Two lanes a peer: one for FLASH and IMMEDIATE alone, which never waits behind the other."""
+LANES = (1, 3, 3)  # the least precedence (3 is ROUTINE) that each lane of a peer still carries
+"""One lane for FLASH and IMMEDIATE alone, which never waits behind others; two for all, so that the
+next message is made while the peer is at work on the one before."""
 
 RETRY_MS_FIRST = 200
 RETRY_MS_MAX = 30_000

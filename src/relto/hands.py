@@ -14,7 +14,7 @@ from relto.seal import HpkePublicKey
 
 __all__ = ["HANDED_MAX", "Hands", "Owed"]
 
-HANDED_MAX = 64  # rows that wait in hand before or beside one of their precedence
+HANDED_MAX = 16  # rows that wait in hand before one of their precedence: the next message
 LEASE_LEFT_MS = 2_500  # half of it: with less a row goes back, since making and sending takes time
 
 

@@ -67,7 +67,7 @@ ROOM_CHECK_S = 30
 SIGHTING_S = 60
 TRANSFER_CHECK_S = 60
 ALARM_CHECK_S = 5
-SWITCH_S = 0.0005
+SWITCH_S = 0.0001
 SCRAPER_LIMITS = Limits(body_bytes_max=1024, connections_max=8)
 PEER_LIMITS = Limits(body_bytes_max=SEALED_BYTES_MAX)
 HEAD_BYTES_MAX = 1024 * 1024  # what a request of our own people has beside the payload
@@ -150,8 +150,8 @@ async def serve(
 ) -> None:
     """Run the node until SIGTERM or SIGINT. `ready` is called once it answers."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no key in a core file
-    # The thread that commits and the one that answers take turns: with Python's 5 ms, a warning
-    # would wait for that at every step while others keep the writer busy.
+    # The thread that commits and the one that answers take turns, and each statement of SQLite lets
+    # the other go on: with Python's 5 ms, a commit would wait for that at every one of them.
     sys.setswitchinterval(SWITCH_S)
     tallies = _tallies(config)
     node = open_node(config, passphrase, observer=tallies)

@@ -31,10 +31,14 @@ class Fuse:
     def blown(self) -> bool:
         return bool(self._blown)
 
-    def check(self) -> None:
+    def require_whole(self) -> None:
         """Nothing, or `StoreBroken` if an earlier error left the outcome unknown."""
         if self._blown:
             raise StoreBroken(self._blown)
+
+    def check(self) -> None:
+        """The same, and that this is still the process that opened the store."""
+        self.require_whole()
         # howtocorrupt §2.6: a connection carried across a fork corrupts its file.
         if os.getpid() != self._pid:
             raise StoreBroken(f"the process forked after it opened {self._place}: open it after")

@@ -35,6 +35,7 @@ class Commits(Protocol):
     Obligations:
     * The future of a job has its result, or its refusal, once the commit is durable.
     * Of what waits the least `precedence` goes first (0 is FLASH), then what was asked for first.
+      FLASH does not wait for jobs of others that have not begun, in whatever commit they are.
     * `StoreFull`: there is no place for the job; nothing was done.
     * `StoreBroken`: the store failed; the process is ending.
     """
@@ -44,7 +45,8 @@ class Commits(Protocol):
         ...
 
     def submit_all(self, jobs: Sequence[Job], precedence: int) -> "Future[Results]":
-        """Several jobs in one commit: for each its result, or the ReltoError as a value."""
+        """Several jobs in one commit, or more where FLASH goes in between: for each its result, or
+        the ReltoError as a value, once all are durable."""
         ...
 
     @property
@@ -53,6 +55,10 @@ class Commits(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class _Later(ReltoError):
+    """A job that has not begun, since FLASH came: it goes into another commit."""
 
 
 @dataclass(order=True, slots=True)
@@ -64,8 +70,32 @@ class _Asked:
     jobs: Sequence[Job] = field(compare=False)
     future: "Future[Any]" = field(compare=False)
     is_one: bool = field(compare=False)
+    has_begun: bool = field(compare=False, default=False)
+    done: Results = field(compare=False, default_factory=list)  # of the jobs before `jobs`
 
-    def answer(self, results: Results) -> None:
+    def begin(self) -> bool:
+        """Whether its asker still waits. From then on it cannot give up."""
+        self.has_begun = self.has_begun or self.future.set_running_or_notify_cancel()
+        return self.has_begun
+
+    def committed(self, results: Results) -> bool:
+        """Take results of its jobs; whether all have one now, and the asker was answered."""
+        later = [job for job, r in zip(self.jobs, results, strict=True) if isinstance(r, _Later)]
+        self.done += results[: len(results) - len(later)]
+        self.jobs = later
+        if later:
+            return False
+        self._answer(self.done)
+        return True
+
+    def shed(self, error: StoreFull) -> None:
+        """There was no room. What is durable already is told all the same."""
+        if self.done:
+            self._answer([*self.done, *[error] * len(self.jobs)])
+        else:
+            self.future.set_exception(error)
+
+    def _answer(self, results: Results) -> None:
         if not self.is_one:
             self.future.set_result(results)
         elif isinstance(results[0], ReltoError):
@@ -161,7 +191,7 @@ class Writer:
     def _run(self) -> None:
         while batch := self._next():
             # From here on an asker who gives up no longer stops its jobs; before, nothing was done.
-            asked = [each for each in batch if each.future.set_running_or_notify_cancel()]
+            asked = [each for each in batch if each.begin()]
             if asked:
                 self._commit(asked)
 
@@ -172,14 +202,20 @@ class Writer:
                 self._changed.wait()
             batch: list[_Asked] = []
             jobs = 0
-            while self._waiting and (not batch or jobs + len(self._waiting[0].jobs) <= BATCH_MAX):
+            while self._waiting and (not batch or self._fits(batch[0], jobs)):
                 batch.append(heapq.heappop(self._waiting))
                 jobs += len(batch[-1].jobs)
             self._jobs_waiting -= jobs
             return batch
 
+    def _fits(self, first: _Asked, jobs: int) -> bool:
+        """Whether what goes next may share a commit that `jobs` jobs are in: none with FLASH."""
+        following = self._waiting[0]
+        is_as_urgent = bool(first.precedence) or not following.precedence
+        return is_as_urgent and jobs + len(following.jobs) <= BATCH_MAX
+
     def _commit(self, batch: Sequence[_Asked]) -> None:
-        jobs = [self._observed(job) for asked in batch for job in asked.jobs]
+        jobs = [self._wrapped(job, asked.precedence) for asked in batch for job in asked.jobs]
         began_s = time.monotonic()
         try:
             results = self._store.commit(jobs)
@@ -192,7 +228,7 @@ class Writer:
             with suppress(StoreFull):
                 self._store.release_ballast()
             for asked in batch:
-                asked.future.set_exception(e)
+                asked.shed(e)
             return
         except BaseException as e:
             self._broken = True
@@ -204,17 +240,30 @@ class Writer:
             kept = [not isinstance(result, ReltoError) for result in results]
             self._observer.committed(kept, time.monotonic() - began_s)
         done = 0
+        left: list[_Asked] = []
         for asked in batch:
-            asked.answer(results[done : done + len(asked.jobs)])
-            done += len(asked.jobs)
+            count = len(asked.jobs)
+            if not asked.committed(results[done : done + count]):
+                left.append(asked)
+            done += count
+        if left:
+            with self._changed:
+                for asked in left:
+                    heapq.heappush(self._waiting, asked)
+                    self._jobs_waiting += len(asked.jobs)
 
-    def _observed(self, job: Job) -> Job:
-        observer = self._observer
-        if observer is None:
-            return job
+    def _wrapped(self, job: Job, precedence: int) -> Job:
+        """The job, that the observer hears of, and that does not begin while FLASH waits."""
 
         def run(tx: Transaction) -> Any:
-            observer.job_begins()
+            if self._observer is not None:
+                self._observer.job_begins()
+            if precedence and self._is_urgent():
+                raise _Later
             return job(tx)
 
         return run
+
+    def _is_urgent(self) -> bool:
+        with self._changed:
+            return bool(self._waiting) and not self._waiting[0].precedence
