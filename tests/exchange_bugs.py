@@ -320,6 +320,18 @@ BUGS: dict[str, Bug] = {
         saying(quotas.Quotas.wait_s, "wait_s(peer, ", 'wait_s("", '),
         test_quotas.test_a_peer_that_asks_too_fast_is_answered_later_and_others_are_not,
     ),
+    "what is urgent finds no place where too much waits": Bug(
+        saying(node.Node.require_place, "PRECEDENCES.index(precedence) > 1", "True"),
+        test_quotas.test_with_too_much_in_the_outbox_our_own_people_are_told_so_but_for_what_is_urgent,
+    ),
+    "a hub takes in what it cannot get rid of": Bug(
+        saying(
+            peering.Peering._arrival,
+            "if consignment.release.to != self.node.party and known is None:",
+            "if False:",
+        ),
+        test_quotas.test_a_hub_with_too_much_in_its_outbox_takes_what_is_for_itself_and_what_is_urgent,
+    ),
     "what a peer sends does not rest": Bug(
         saying(inspect.unwrap(quotas.Quotas.lane), "lane.rested_ms = ", "rested_ms = "),
         test_quotas.test_messages_of_one_peer_take_turns_with_a_rest_between_and_others_do_not_wait,
@@ -366,7 +378,9 @@ BUGS: dict[str, Bug] = {
     ),
     "a full disk takes flash beyond its budget": Bug(
         saying(
-            peering.Peering._arrival, "PRECEDENCES[precedence]", "consignment.release.precedence"
+            peering.Peering._arrival,
+            "require_room(PRECEDENCES[precedence])",
+            "require_room(consignment.release.precedence)",
         ),
         test_quotas.test_on_a_full_disk_flash_beyond_its_budget_waits,
     ),

@@ -85,6 +85,13 @@ def test_every_quota_is_settable_within_its_limits_and_the_others_keep_their_def
         assert decode_config(text.encode(), FILE).quota == replace(Quota(), **{name: 7})
 
 
+def test_how_much_may_wait_is_settable_within_its_limits() -> None:
+    assert decode_config(BASE.encode(), FILE).outbox_messages_max == 50_000
+    for value in (1, 10**9):
+        text = BASE + f"[limits]\noutbox_messages_max = {value}\n"
+        assert decode_config(text.encode(), FILE).outbox_messages_max == value
+
+
 def test_watching_is_off_and_plain_unless_said_otherwise() -> None:
     config = decode_config(BASE.encode(), FILE)
     assert (config.metrics, config.log, config.log_level) == (None, "plain", "info")
@@ -120,6 +127,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "a limit that is a text": (BASE + '[limits]\npayload_bytes_max = "1"\n', "payload_bytes_max"),
     "a limit that is true": (BASE + "[limits]\npayload_bytes_max = true\n", "payload_bytes_max"),
+    "no place for a message": (BASE + "[limits]\noutbox_messages_max = 0\n", "outbox"),
     "an unknown quota": (BASE + "[quota]\nitems = 3\n", "items"),
     "a quota of 0": (BASE + "[quota]\nitems_max = 0\n", "items_max"),
     "a quota above its limit": (BASE + "[quota]\ntransfers_max = 401\n", "transfers_max"),

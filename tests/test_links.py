@@ -1466,6 +1466,34 @@ async def serving_people(node: Node, address: UnixAddress, **limits: Any) -> Asy
         await server.close()
 
 
+@pytest.mark.parametrize("size", [0, 200_000])
+def test_who_has_too_many_connections_is_told_to_come_back(path: Path, size: int) -> None:
+    busy = Response(503, b"later")
+
+    async def test() -> None:
+        node = Node()
+        server = Server(
+            node.handle, UnixAddress(path), on_error=node.errors.append, busy=busy,
+            limits=Limits(connections_per_peer_max=1, linger_timeout_s=SHORT_S),
+        )  # fmt: skip
+        await server.start()
+        try:
+            reader, writer = await asyncio.open_unix_connection(path)
+            assert await answers(reader, writer)
+            assert await ask_unix(path, "POST", "/draft", bytes(size)) == busy
+            assert await answers(reader, writer)
+            writer.close()
+            await writer.wait_closed()
+            while server._per_peer:
+                await asyncio.sleep(0)
+            assert (await ask_unix(path, "POST", "/draft", b"x")).status == 200
+        finally:
+            await server.close()
+        assert node.errors == []
+
+    run(test())
+
+
 async def ask_unix(path: Path, method: str, target: str, body: bytes = b"") -> Response:
     return await asyncio.to_thread(unix_request, path, method, target, body, timeout_s=10)
 

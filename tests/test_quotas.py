@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from relto.quotas import (
     TOLD_MS,
     kept_of,
 )
-from world import Place, World, in_world, keys_of
+from world import Place, Refusal, World, in_world, keys_of
 
 LARGE = bytes(100_000)  # more than rides in a message
 
@@ -420,6 +421,56 @@ async def test_on_a_full_disk_flash_beyond_its_budget_waits(world: World) -> Non
     await world["USA"].node.find_room()
     await world.settle()
     assert states(world, items) == ["delivered", "delivered"]
+
+
+# Too much for everyone
+
+
+def let_wait(world: World, party: str, messages: int) -> None:
+    """As if `outbox_messages_max` were that."""
+    node = world[party].node
+    node.config = replace(node.config, outbox_messages_max=messages)
+
+
+@in_world("carried")
+async def test_with_too_much_in_the_outbox_our_own_people_are_told_so_but_for_what_is_urgent(
+    world: World,
+) -> None:
+    let_wait(world, "KOR", 2)
+    items = [await given(world, title=str(n)) for n in range(2)]
+    with pytest.raises(Refusal) as caught:
+        await given(world, title="one more")
+    assert caught.value.status == 503
+    assert caught.value.answer["error"].startswith("2 messages wait to be sent; come back later")
+    with pytest.raises(Refusal):
+        await given(world, title="one more", precedence="PRIORITY")
+    try:
+        urgent = [await given(world, precedence=p) for p in ("IMMEDIATE", "FLASH")]
+    except Refusal:
+        pytest.fail("what is urgent is not taken")
+    await world.settle()
+    assert states(world, [*items, *urgent]) == ["delivered"] * 4
+    later = await given(world, title="one more")
+    await world.settle()
+    assert states(world, [later]) == ["delivered"]
+
+
+@in_world("carried")
+async def test_a_hub_with_too_much_in_its_outbox_takes_what_is_for_itself_and_what_is_urgent(
+    world: World,
+) -> None:
+    let_wait(world, "USA", 1)
+    items = [await given(world, title=str(n)) for n in range(3)]
+    world.cut = {frozenset(("JPN", "USA"))}
+    await world.carry("KOR", "USA")
+    assert [world["USA"].has(item) for item in items] == [True, False, False]
+    urgent = await given(world, precedence="IMMEDIATE")
+    await world.carry("KOR", "USA")
+    assert world["USA"].has(urgent)
+    world.cut = set()
+    for _ in range(3):
+        await world.settle()
+    assert states(world, [*items, urgent]) == ["delivered"] * 4
 
 
 # Being told to come back

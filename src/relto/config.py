@@ -13,6 +13,7 @@ __all__ = ["Config", "Peer", "Quota", "decode_config"]
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
 PAYLOAD_BYTES_LIMIT = 1024 * 1024 * 1024
+OUTBOX_MESSAGES_MAX = 50_000
 QUOTA_BYTES_LIMIT = 2**50
 QUOTA_COUNT_LIMIT = 10**9
 TRANSFERS_LIMIT = 400
@@ -73,7 +74,8 @@ class Config:
     `own_socket` is where people reach the node, where that is not in its folder. `clock` is
     "system", or "exercise" for a node with EXERCISE certificates, whose clock an
     exercise director may set. `people` names who may use the node's socket, by uid. `metrics` is
-    host and port on loopback where a scraper reads; `log` is "plain" or "json".
+    host and port on loopback where a scraper reads; `log` is "plain" or "json". With
+    `outbox_messages_max` messages owed nothing but FLASH and IMMEDIATE is taken.
     """
 
     party: str
@@ -91,6 +93,7 @@ class Config:
     log: str = "plain"
     log_level: str = "info"
     quota: Quota = field(default_factory=Quota)
+    outbox_messages_max: int = OUTBOX_MESSAGES_MAX
 
     @property
     def store(self) -> Path:
@@ -141,10 +144,11 @@ def _decode(top: Table, folder: Path) -> Config:
     if "log_level" in top.data:
         log_level = top.take_choice("log_level", ["info", "debug"]) or log_level
     socket = top.take_text("socket", "the path of a socket", required=False)
-    size = PAYLOAD_BYTES_MAX
+    size, waiting = PAYLOAD_BYTES_MAX, OUTBOX_MESSAGES_MAX
     if "limits" in top.data:
         limits = top.table("limits")
-        limits.only("payload_bytes_max")
+        limits.only("payload_bytes_max", "outbox_messages_max")
+        waiting = _number(limits, "outbox_messages_max", QUOTA_COUNT_LIMIT) or waiting
         size = _number(limits, "payload_bytes_max", PAYLOAD_BYTES_LIMIT) or size
     quota = _quota(top.table("quota")) if "quota" in top.data else Quota()
     people: dict[int, str] = {}
@@ -182,6 +186,7 @@ def _decode(top: Table, folder: Path) -> Config:
         log,
         log_level,
         quota,
+        waiting,
     )
 
 

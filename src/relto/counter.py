@@ -34,7 +34,7 @@ from relto.sightings import Sightings
 from relto.tables import quoted
 from relto.trust import Certificates
 
-__all__ = ["Counter", "is_streamed"]
+__all__ = ["BUSY", "Counter", "is_streamed"]
 
 log = logging.getLogger("relto.counter")
 
@@ -42,6 +42,10 @@ EXPORT_PAGE_BYTES = 1024 * 1024  # and what one read of EXPORT_ROWS adds to it
 EXPORT_ROWS = 50
 
 Json = dict[str, Any]
+
+
+BUSY = Response(503, b'{"error": "too many ask at once; come back later"}')
+"""What is told whom the node's own people leave no place to ask."""
 
 
 def is_streamed(head: Head) -> bool:

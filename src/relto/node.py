@@ -381,6 +381,14 @@ class Node:
         if precedence != PRECEDENCES[0] and not self.store.ballast_held:
             raise StoreFull("the disk is nearly full; only FLASH is taken until there is room")
 
+    def require_place(self, reader: Reader, precedence: str) -> None:
+        """Raises StoreFull while too much waits to go on: then only what is urgent is taken."""
+        most = self.config.outbox_messages_max
+        if PRECEDENCES.index(precedence) > 1 and reader.outbox_count(None) >= most:
+            raise StoreFull(
+                f"{most} messages wait to be sent; come back later (limits.outbox_messages_max)"
+            )
+
     async def raise_alarms(self) -> None:
         """Say aloud what was not handled within its precedence's time."""
         now = self.clock.instant()
@@ -538,6 +546,8 @@ class Node:
                 f"{self.config.payload_bytes_max} (limits.payload_bytes_max)"
             )
         self.require_room(precedence)
+        with self.store.read() as reader:
+            self.require_place(reader, precedence)
         key = self.random_bytes("payload-key", streams.KEY_BYTES)
         name = self.random_bytes("blob", BLOB_NAME_BYTES).hex()
         sealing = Sealing(self.store, name, key, payload.encode_header(), body.size_bytes)

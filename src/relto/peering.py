@@ -343,6 +343,10 @@ class Peering:
     def _arrival(self, peer: str, hop: Hop, precedence: int) -> "_Asked":
         consignment = verify_consignment(hop, self.node.trust)
         self.node.require_room(PRECEDENCES[precedence])
+        with self.node.store.read() as reader:
+            known = self.node.read_item(reader, consignment.item)
+            if consignment.release.to != self.node.party and known is None:
+                self.node.require_place(reader, PRECEDENCES[precedence])
         key = self._payload_key(consignment)
         wrapped = None if key is None else self.node.wrap(key, f"payload/{consignment.item}")
         manifest = consignment.manifest

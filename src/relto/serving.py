@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from relto.certificates import identity_of
 from relto.config import Config, Peer, decode_config
-from relto.counter import Counter, is_streamed
+from relto.counter import BUSY, Counter, is_streamed
 from relto.courier import Courier
 from relto.decisions import Engine
 from relto.errors import CallerError, PeerError, ReltoError, StoreBroken
@@ -197,6 +197,7 @@ async def serve(
             on_error=_log_error,
             limits=Limits(body_bytes_max=config.payload_bytes_max + HEAD_BYTES_MAX),
             streams=is_streamed,
+            busy=BUSY,
         )
         servers = [peers, people]
         if tallies is not None and config.metrics is not None:

@@ -46,7 +46,8 @@ class Server:
     raise PeerError: then the connection ends without an answer. The handler still checks the peer
     of every request, since a certificate can be revoked while a connection lives. `streams` says of
     which requests the handler takes the body as a stream, in flat memory; one that it does not take
-    to the end, or an answer's stream that breaks off, ends the connection.
+    to the end, or an answer's stream that breaks off, ends the connection. `busy` is what a
+    connection beyond the limits is answered, whatever it asks; without it, it ends without a word.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Server:
         limits: Limits | None = None,
         identify: Callable[[Peer], Hashable] = lambda peer: peer,
         streams: Callable[[Head], bool] = lambda head: False,
+        busy: Response | None = None,
     ) -> None:
         self._handler = handler
         self._address = address
@@ -65,6 +67,7 @@ class Server:
         self._limits = limits or Limits()
         self._identify = identify
         self._streams = streams
+        self._busy = busy
         self._listener: socket.socket | None = None
         self._connections: dict[_Connection, None] = {}  # in order of arrival
         self._per_peer: Counter[Hashable] = Counter()
@@ -157,8 +160,15 @@ class Server:
             return
         try:
             peer = self._address.peer_of(writer.transport)
-            name = self._admit(peer)
+            name = self._identify(peer)
             connection.greeting = False
+            if not self._admits(name):
+                if self._busy is not None:
+                    answer = ServerWire(self._limits).answer(self._busy, close=True)
+                    await self._answer(writer, answer)
+                    await self._linger(reader)
+                return
+            self._per_peer[name] += 1
             try:
                 await self._serve(connection, reader, writer, peer)
                 await hang_up(writer, timeout_s=self._limits.write_timeout_s)
@@ -188,15 +198,12 @@ class Server:
         )
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
-    def _admit(self, peer: Peer) -> Hashable:
-        """Count a connection against its peer; PeerError where it has too many, or is unknown."""
-        name = self._identify(peer)
-        if self._per_peer.total() >= self._limits.connections_max:
-            raise PeerError("too many connections")
-        if self._per_peer[name] >= self._limits.connections_per_peer_max:
-            raise PeerError("too many connections of one peer")
-        self._per_peer[name] += 1
-        return name
+    def _admits(self, name: Hashable) -> bool:
+        """Whether one more connection of a peer is within the limits."""
+        return (
+            self._per_peer.total() < self._limits.connections_max
+            and self._per_peer[name] < self._limits.connections_per_peer_max
+        )
 
     def _dismiss(self, name: Hashable) -> None:
         self._per_peer[name] -= 1
