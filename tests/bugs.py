@@ -176,9 +176,7 @@ def no_topic_is_covered() -> AbstractContextManager[None]:
     def wrong(
         self: Engine, q: Question, source: Source, trial: Trial, readers: Readers | None
     ) -> str | None:
-        named = trial.candidate.channel.rule.covers & self.regime.vocabulary.any_topic
-        if not source.topics and not named & NO_TOPIC:
-            source = replace(source, topics=named)
+        source = replace(source, matter=source.matter & ~NO_TOPIC)
         return right(self, q, source, trial, readers)
 
     return patched(Engine, "_test", wrong)

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from relto.channels import Candidate, Compiled, How
-from relto.labels import ANY_KIND, KIND_BITS, Basis, Source
+from relto.labels import ANY_KIND, Basis, Source
 from relto.questions import Question
 from relto.readers import ANY_GRANT, EXPIRED, Readers, Standing
 from relto.regime import Regime
-from relto.topics import NO_SUBJECT, NO_TOPIC
 
 __all__ = [
     "CODES",
@@ -231,17 +230,18 @@ class Engine(Compiled):
         reasons: list[Reason] = []
         for source in label.sources:
             passed: list[Trial] = []
-            failed: list[tuple[str, Trial]] = []
-            for trial in self._trials(q, source, mark_as_held, readers):
+            codes: list[str] = []
+            trials = self._trials(q, source, mark_as_held, readers)
+            for trial in trials:
                 code = self._test(q, source, trial, readers)
                 if code is None and stated is not None:
                     code = _not_stated(trial.candidate, source, path, stated)
                 if code is None:
                     passed.append(trial)
                 else:
-                    failed.append((code, trial))
+                    codes.append(code)
             if not passed:
-                reasons += self._reasons(q, source, failed, readers)
+                reasons += self._reasons(q, source, trials, codes, readers)
             passing.append(passed)
         if reasons:
             if stated is not None:  # only then do they repeat: else each cites another clause
@@ -259,17 +259,18 @@ class Engine(Compiled):
         self,
         q: Question,
         source: Source,
-        failed: list[tuple[str, Trial]],
+        trials: tuple[Trial, ...],
+        codes: list[str],
         readers: Readers | None,
     ) -> list[Reason]:
-        """(7) Why nothing passed for this source."""
-        if not failed:
+        """(7) Why nothing passed for this source: the code of each trial, in their order."""
+        if not trials:
             return [Reason(self._no_candidate(q, source, readers), None, source.item)]
         return [
             Reason(code)
             if code == "no-common-path"
             else Reason(code, trial.candidate.cites, source.item)
-            for code, trial in failed
+            for trial, code in zip(trials, codes, strict=True)
         ]
 
     def _not_readers(self, q: Question, readers: Readers) -> list[Reason]:
@@ -328,11 +329,7 @@ class Engine(Compiled):
         """(5) The first test that fails, in their fixed order."""
         if not bisect_right(trial.turns, q.at) & 1:
             return "not-in-force"
-        label = q.label
-        asked = (
-            KIND_BITS[label.kind] | (source.topics or NO_TOPIC) | (source.subjects or NO_SUBJECT)
-        )
-        missed = asked & trial.outside
+        missed = source.matter & trial.outside
         if missed:
             return self._outside(missed)
         if trial.unmarked is not None:
@@ -340,7 +337,7 @@ class Engine(Compiled):
         hub = trial.hub
         if (
             hub is not None
-            and (readers is not None or hub not in label.listed)  # else the label settles it
+            and (readers is not None or hub not in q.label.listed)  # else the label settles it
             and not (readers or Readers(q, self.ranks)).reads(hub)
         ):
             return "not-releasable"

@@ -33,8 +33,8 @@ def derive(
                 "originator": source.originator,
                 "mark": source.mark,
                 "releasable_to": sorted(source.readers),
-                "topics": words_of(source.topics, regime.vocabulary.topic_bits),
-                "about": words_of(source.subjects, regime.vocabulary.subject_bits),
+                "topics": words_of(source.matter, regime.vocabulary.topic_bits),
+                "about": words_of(source.matter, regime.vocabulary.subject_bits),
                 "held_as": item.held_as or inner.mark,
                 **exercise,
             }

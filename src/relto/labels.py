@@ -7,13 +7,14 @@ value (DESIGN §3, §4 (1)). Strings such as `KOR:II` stay strings: they are nam
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from sys import intern
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from relto.errors import QuestionError
 from relto.instants import is_instant
 from relto.marks import Mark
 from relto.tables import quoted
-from relto.topics import Vocabulary
+from relto.topics import NO_SUBJECT, NO_TOPIC, Vocabulary
 
 __all__ = [
     "KINDS",
@@ -70,7 +71,8 @@ class Source:
 
     `item` is `self` for the maker's own part of a derived item, and the item's id for an item
     that is its own single source. `readers` are the parties besides the originator: an empty
-    set means nobody else. `held_as` is the mark that the maker stamped on it, in the maker's
+    set means nobody else. `matter` has the bits of the item's kind and of the source's topics and
+    subjects (topics.py). `held_as` is the mark that the maker stamped on it, in the maker's
     scheme; None for the maker's own.
     """
 
@@ -78,8 +80,7 @@ class Source:
     originator: str
     mark: str
     readers: frozenset[str]
-    topics: int
-    subjects: int
+    matter: int
     held_as: str | None
 
 
@@ -97,8 +98,6 @@ class Label:
     mark: str
     readers: frozenset[str]
     kind: str
-    topics: int
-    subjects: int
     sources: tuple[Source, ...]
     derived: bool
     exercise: bool
@@ -129,7 +128,8 @@ class Holding:
     stamped_seq: int | None
 
 
-_basis = lru_cache(maxsize=4096)(Basis)  # one object for equal ones: quick to compare
+_basis = lru_cache(maxsize=4096)(Basis)  # as with names
+_receipts = lru_cache(maxsize=4096)(lambda *receipts: receipts)
 
 NO_HOLDING = Holding(None, {}, None)
 
@@ -195,7 +195,7 @@ def party_of(data: dict[str, Any], key: str, words: Words, what: str) -> str:
     if type(value) is not str or value not in words.parties:
         known = ", ".join(sorted(words.parties)[:20])
         _bad(f"unknown party {quoted(value)} in {key} of {what}; parties are {known}")
-    return value
+    return intern(value)  # one object for equal names: quick to look up
 
 
 def mark_of(data: dict[str, Any], key: str, words: Words, party: str, what: str) -> str:
@@ -227,7 +227,7 @@ def _parties(data: dict[str, Any], key: str, words: Words, what: str) -> frozens
         if type(name) is not str or name not in words.parties:
             known = ", ".join(sorted(words.parties)[:20])
             _bad(f"unknown party {quoted(name)} in {key} of {what}; parties are {known}")
-    return frozenset(value)
+    return frozenset(map(intern, value))
 
 
 def _readers(data: dict[str, Any], words: Words, originator: str, what: str) -> frozenset[str]:
@@ -253,6 +253,12 @@ def _bits(data: dict[str, Any], key: str, bits: Mapping[str, int], what: str) ->
             _bad(f"unknown {_NOUNS[key]} {quoted(name)} in {what}; see vocabulary.toml")
         mask |= bit
     return mask
+
+
+def _matter(data: dict[str, Any], vocabulary: Vocabulary, what: str) -> int:
+    topics = _bits(data, "topics", vocabulary.topic_bits, what)
+    subjects = _bits(data, "about", vocabulary.subject_bits, what)
+    return (topics or NO_TOPIC) | (subjects or NO_SUBJECT)
 
 
 def _exercise(data: dict[str, Any], what: str) -> bool:
@@ -284,25 +290,23 @@ def decode_label(data: Any, words: Words) -> Label:
     kind = data["kind"]
     if type(kind) is not str or kind not in KIND_BITS:
         _bad(f"unknown kind {quoted(kind)}; kinds are {', '.join(KINDS)}")
-    vocabulary = words.vocabulary
-    topics = _bits(data, "topics", vocabulary.topic_bits, what)
-    subjects = _bits(data, "about", vocabulary.subject_bits, what)
+    matter = KIND_BITS[kind] | _matter(data, words.vocabulary, what)
     exercise = _exercise(data, what)
     if "sources" not in data:
-        own = Source(item, maker, mark, readers, topics, subjects, None)
-        return Label(item, maker, mark, readers, kind, topics, subjects, (own,), False, exercise)
-    sources = _decode_sources(data["sources"], words, item, maker, exercise)
+        own = Source(item, maker, mark, readers, matter, None)
+        return Label(item, maker, mark, readers, kind, (own,), False, exercise)
+    sources = _decode_sources(data["sources"], words, item, maker, kind, exercise)
     for source in sources:
         floor = source.mark if source.held_as is None else source.held_as
         if words.marks[mark].rank > words.marks[floor].rank:
             _bad(f"mark of item {quoted(mark)} lies below {quoted(floor)} of {source.item}")
-        if source.topics & ~topics or source.subjects & ~subjects:
+        if source.matter & ~(matter | NO_TOPIC | NO_SUBJECT):
             _bad(f"topics and about of item leave out some of source {quoted(source.item)}")
-    return Label(item, maker, mark, readers, kind, topics, subjects, sources, True, exercise)
+    return Label(item, maker, mark, readers, kind, sources, True, exercise)
 
 
 def _decode_sources(
-    data: Any, words: Words, item: str, maker: str, exercise: bool
+    data: Any, words: Words, item: str, maker: str, kind: str, exercise: bool
 ) -> tuple[Source, ...]:
     if type(data) is not list or not data:
         _bad(f"sources is {quoted(data)}, not a list with at least the maker's own")
@@ -341,8 +345,7 @@ def _decode_sources(
                 originator,
                 mark_of(entry, "mark", words, originator, what),
                 _readers(entry, words, originator, what),
-                _bits(entry, "topics", words.vocabulary.topic_bits, what),
-                _bits(entry, "about", words.vocabulary.subject_bits, what),
+                KIND_BITS[kind] | _matter(entry, words.vocabulary, what),
                 held_as,
             )
         )
@@ -386,7 +389,7 @@ def decode_holding(data: Any, words: Words, label: Label, holder: str) -> Holdin
             _bad(
                 f"basis of {quoted(item)} is not a list of at most {BASES_PER_SOURCE_MAX} receipts"
             )
-        receipts[item] = tuple(_decode_basis(entry, words, item) for entry in entries)
+        receipts[item] = _receipts(*(_decode_basis(entry, words, item) for entry in entries))
     return Holding(held_as, receipts, stamped_seq)
 
 
