@@ -6,8 +6,9 @@ a fault inside a rule is `Deny` with the code `error`, never a door.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 from relto.channels import Candidate, Compiled, How
@@ -152,7 +153,7 @@ class Trial:
         self.hub = channel.hub
         self.by_item = by_clause and rule.consent_by_item
         self.by_consent = candidate.how is How.CONSENT
-        self.allow: Allow | None = None  # kept for a question with no other source and no other way
+        self.allow: Allow | None = None  # kept: the answer with no other source and no other way
 
 
 class Engine(Compiled):
@@ -184,18 +185,19 @@ class Engine(Compiled):
             return Deny((Reason("error"),))
 
     def holds_blind(self, question: Question) -> bool:
-        """Whether the holder holds the item only as a hub that does not read.
+        """Whether the holder holds the item only as a hub that does not read."""
+        receipts = chain.from_iterable(question.holding.basis.values())
+        return question.holder != question.label.maker and self._blind(question.holder, receipts)
 
-        Every receipt was as the hub of a clause with `via_reads = false`, and there is one.
-        """
-        holder, hubs = question.holder, self.blind_hubs
+    def _blind(self, holder: str, receipts: Iterable[Basis]) -> bool:
+        """Every receipt was as the hub of a clause with `via_reads = false`, and there is one."""
+        hubs = self.blind_hubs
         blind = False
-        if hubs and holder != question.label.maker:
-            for receipts in question.holding.basis.values():
-                for receipt in receipts:
-                    if hubs.get((receipt.agreement, receipt.article)) != holder:
-                        return False
-                    blind = True
+        if hubs:
+            for receipt in receipts:
+                if hubs.get((receipt.agreement, receipt.article)) != holder:
+                    return False
+                blind = True
         return blind
 
     # the steps; `readers` are what the records say, None where there are no records
@@ -251,7 +253,8 @@ class Engine(Compiled):
         if len(passing) == 1 and len(passed) == 1:  # `_choose` would choose the same
             trial = passed[0]
             if trial.allow is None:
-                trial.allow = self._make_allow((trial,), self.holds_blind(q))
+                receipts = q.holding.basis.get(label.sources[0].item, ())
+                trial.allow = self._make_allow((trial,), self._blind(holder, receipts))
             return trial.allow
         return self._choose(passing, self.holds_blind(q))
 

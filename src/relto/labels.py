@@ -128,7 +128,8 @@ class Holding:
     stamped_seq: int | None
 
 
-_basis = lru_cache(maxsize=4096)(Basis)  # as with names
+# one object for equal ones, as with names
+_basis = lru_cache(maxsize=4096)(Basis)
 _receipts = lru_cache(maxsize=4096)(lambda *receipts: receipts)
 
 NO_HOLDING = Holding(None, {}, None)
