@@ -8,6 +8,7 @@ not touch the pair.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from itertools import pairwise, product
 
 from relto.clauses import (
@@ -105,8 +106,7 @@ class Between:
         self.holder = holder
         self.to = to
         self.first_hand = [Candidate(c, How.CLAUSE) for c in sharing if c.from_sender]
-        self.by_consent = [Candidate(c, How.CONSENT) for c in sharing]
-        self.as_own = [Candidate(c, How.OWN_INFORMATION) for c in sharing]
+        self._sharing = sharing
         self._parties = parties  # of each agreement
         self._through = {  # by citation, with the originators whose items may pass
             (c.rule.agreement, c.rule.article): (Candidate(c, How.CLAUSE), c.rule.body.senders)
@@ -116,6 +116,14 @@ class Between:
         self._onward: dict[str, list[Candidate]] = {}  # by agreement
         for c in passing:
             self._onward.setdefault(c.rule.agreement, []).append(Candidate(c, How.CLAUSE))
+
+    @cached_property
+    def by_consent(self) -> list[Candidate]:
+        return [Candidate(c, How.CONSENT) for c in self._sharing]
+
+    @cached_property
+    def as_own(self) -> list[Candidate]:
+        return [Candidate(c, How.OWN_INFORMATION) for c in self._sharing]
 
     def of(self, originator: str, receipts: tuple[Basis, ...]) -> Sequence[Candidate]:
         """What a source may travel by, without a consent, in order of clauses (4)."""
