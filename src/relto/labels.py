@@ -7,7 +7,6 @@ value (DESIGN §3, §4 (1)). Strings such as `KOR:II` stay strings: they are nam
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from sys import intern
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from relto.errors import QuestionError
@@ -128,7 +127,7 @@ class Holding:
     stamped_seq: int | None
 
 
-# one object for equal ones, as with names
+# one object for equal ones: quick to look up
 _basis = lru_cache(maxsize=4096)(Basis)
 _receipts = lru_cache(maxsize=4096)(lambda *receipts: receipts)
 
@@ -196,7 +195,7 @@ def party_of(data: dict[str, Any], key: str, words: Words, what: str) -> str:
     if type(value) is not str or value not in words.parties:
         known = ", ".join(sorted(words.parties)[:20])
         _bad(f"unknown party {quoted(value)} in {key} of {what}; parties are {known}")
-    return intern(value)  # one object for equal names: quick to look up
+    return value
 
 
 def mark_of(data: dict[str, Any], key: str, words: Words, party: str, what: str) -> str:
@@ -228,7 +227,7 @@ def _parties(data: dict[str, Any], key: str, words: Words, what: str) -> frozens
         if type(name) is not str or name not in words.parties:
             known = ", ".join(sorted(words.parties)[:20])
             _bad(f"unknown party {quoted(name)} in {key} of {what}; parties are {known}")
-    return frozenset(map(intern, value))
+    return frozenset(value)
 
 
 def _readers(data: dict[str, Any], words: Words, originator: str, what: str) -> frozenset[str]:
