@@ -14,6 +14,9 @@ LAYERS: dict[str, str] = {
     "labels": "labels questions",
     "agreements": "agreements clauses regime suspicions timeline",
     "decisions": "answers channels decisions explanations phrases readers",
+    "proofs": "proofs proofs.certificates proofs.chains proofs.checker proofs.drawings "
+    "proofs.fixpoint proofs.model proofs.phrases proofs.properties proofs.proving "
+    "proofs.stories",
     "records": "certificates comparing consignments deriving events hop items journals records "
     "sealing shared trust",
     "exchange": "exchange recovering",
@@ -24,14 +27,24 @@ LAYERS: dict[str, str] = {
     "node": "alarms backups calls counter courier findings hands metrics node peering quotas "
     "recovery returning serving showing sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.backup apps.cli.decide "
-    "apps.cli.doctor apps.cli.items apps.cli.journal apps.cli.keys apps.cli.node apps.cli.regime "
-    "apps.clock apps.demo apps.demo.__main__ apps.demo.coalition",
+    "apps.cli.doctor apps.cli.items apps.cli.journal apps.cli.keys apps.cli.node apps.cli.prove "
+    "apps.cli.regime apps.clock apps.demo apps.demo.__main__ apps.demo.coalition",
 }
-PURE = ("ground", "bytes", "marks", "labels", "agreements", "decisions", "records", "exchange")
+PURE = (
+    "ground",
+    "bytes",
+    "marks",
+    "labels",
+    "agreements",
+    "decisions",
+    "proofs",
+    "records",
+    "exchange",
+)
 # All that the core needs from elsewhere: no clock, socket, disk, randomness, thread or log.
 OUTSIDE = (
     "base64 binascii bisect collections contextlib cryptography dataclasses datetime enum "
-    "functools hashlib hmac itertools json re rfc8785 tomllib typing unicodedata"
+    "functools hashlib hmac html itertools json math operator re rfc8785 tomllib typing unicodedata"
 )
 RANKS = {m: rank for rank, names in enumerate(LAYERS.values()) for m in names.split()}
 

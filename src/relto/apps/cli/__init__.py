@@ -15,6 +15,7 @@ COMMANDS = {
     "regime": "regime",
     "decide": "decide",
     "explain": "decide",
+    "prove": "prove",
     "keys": "keys",
     "node": "node",
     "doctor": "doctor",
