@@ -20,6 +20,7 @@ PARTS = {
     "flash": "bench.flash",
     "throughput": "bench.throughput",
     "memory": "bench.memory",
+    "prove": "bench.prove",
 }
 
 
