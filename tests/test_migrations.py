@@ -13,7 +13,7 @@ import pytest
 from relto.errors import CallerError, StoreBroken
 from relto.exchange import step
 from relto.items import Item
-from relto.shared import SharedRecord, page
+from relto.shared import START, SharedRecord, page
 from relto.stores import SqliteStore
 from steps import NOW, apply, approve, arrive, sender_states, view
 
@@ -111,7 +111,7 @@ def version(folder: Path) -> int:
 def lists(folder: Path) -> dict[str, list[SharedRecord]]:
     store = SqliteStore(folder)
     with store.read() as reader:
-        found = {peer: page(reader, peer, 0)[0] for peer in ("JPN", "KOR", "USA")}
+        found = {peer: page(reader, peer, START)[0] for peer in ("JPN", "KOR", "USA")}
         assert reader.meta("seq") == b"7"
     store.close()
     return found

@@ -11,11 +11,12 @@ import pytest
 from relto import canonical
 from relto.errors import PeerError
 from relto.hop import Hop
-from relto.links import Response
+from relto.links import Request, Response
+from relto.ports import Transaction
 from relto.records import Receipt, Release, decode_record
 from relto.recovering import verify_given_back
 from relto.recovery import MISSING_MAX, Recovery
-from relto.shared import PAGE_ROWS, page
+from relto.shared import PAGE_ROWS, START, note_item, page
 from relto.stores.memory import State
 from relto.trust import Certificates
 from steps import record_by
@@ -570,8 +571,8 @@ async def test_a_party_gets_back_what_is_its_own_and_nothing_else(world: World) 
     assert await asked_of(world, "KOR", "USA", item, from_kor, query="offset=-1") == 400
     assert len(world.refusals) == 1  # and all refusals look the same
     with world["USA"].store.read() as reader:
-        assert [r.release for r in page(reader, "KOR", 0)[0]] == [from_kor]
-        assert [r.release for r in page(reader, "JPN", 0)[0]] == [to_jpn.record_id]
+        assert [r.release for r in page(reader, "KOR", START)[0]] == [from_kor]
+        assert [r.release for r in page(reader, "JPN", START)[0]] == [to_jpn.record_id]
 
 
 @in_world()
@@ -603,6 +604,92 @@ async def test_a_peer_that_withholds_is_asked_again(world: World) -> None:
     await world.hold("USA", "KOR", on=False)
     await ask(world, recovery)
     assert world["KOR"].item(item).state == "received"
+
+
+async def listed(world: World, asker: str, giver: str, epoch: str = "", after: int = 0) -> Any:
+    """A page of the list that `giver` keeps for `asker`."""
+    query = f"epoch={epoch or START.link}&after={after}"
+    request = Request("GET", SHARED, query, b"", world.keys_of(asker).tls)
+    answer = await world[giver].peering.handle(request)
+    assert answer.status == 200
+    return json.loads(answer.body)
+
+
+@in_world()
+async def test_nobody_sees_in_its_list_that_what_others_gave_was_lost(world: World) -> None:
+    """Rule 6: Washington loses and takes back what was Tokyo's; Seoul's list is as it was."""
+    await delivered(world, "KOR", "JPN")
+    await world.settle()
+    read = await listed(world, "KOR", "USA")
+    assert len(read["records"]) == 1
+    before = world["USA"].store.state
+    lost = await world.share("JPN", "JPN:HI", "USA", body=b"for Washington alone")
+    await world.approve("JPN", lost, "USA")
+    await world.settle()
+    recovery = await put_back(world, "USA", before)
+    await ask(world, recovery)
+    assert world["USA"].item(lost).state == "received"
+    assert [e["why"] for e in world["USA"].journal("caught-up")] == ["older"]
+    for epoch, after in (("", 0), (read["epoch"], read["after"])):
+        again = await listed(world, "KOR", "USA", epoch, after)
+        assert again == {**read, "records": [] if after else read["records"]}
+
+
+@in_world("carried")
+async def test_a_list_that_grew_again_in_another_order_is_read_anew(world: World) -> None:
+    items = [
+        await world.share("KOR", "KOR:III", "JPN", topics=("passed",), body=b"%d" % number)
+        for number in range(3)
+    ]
+    await world.settle()
+    read = await listed(world, "KOR", "USA")
+    assert [r["item"] for r in read["records"]] == items
+    kept = [world["USA"].item(item) for item in items]
+
+    def anew(tx: Transaction) -> None:
+        for row in tx.listing("shared", state="KOR", limit=9):
+            tx.delete("shared", row.key)
+        tx.set_meta("shared:KOR", b"0")
+        for item in (kept[1], kept[0], kept[2]):  # the last is at its place again
+            note_item(tx, item)
+
+    await world["USA"].node.submit(anew)
+    await world.restart("USA")
+    again = await listed(world, "KOR", "USA", read["epoch"], read["after"])
+    assert [r["item"] for r in again["records"]] == [items[1], items[0], items[2]]
+    assert (again["after"], again["epoch"] == read["epoch"]) == (3, False)
+    beyond = await listed(world, "KOR", "USA", read["epoch"], 10**12)
+    assert beyond == again
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_long_list_is_told_once_and_goes_on_where_it_was(restarts: bool) -> None:
+    @in_world()
+    async def run(world: World) -> None:
+        total = 2 * PAGE_ROWS + 7
+
+        def fill(tx: Transaction) -> None:
+            for number in range(1, total + 1):
+                record = f"{number:064x}"
+                tx.put("shared", f"KOR:{record}", f"{record}:{record}".encode(), state="KOR",
+                       rank=f"{number:016d}")  # fmt: skip
+            tx.set_meta("shared:KOR", str(total).encode())
+
+        await world["USA"].node.submit(fill)
+        told: list[str] = []
+        epoch, after = "", 0
+        for size in (PAGE_ROWS, PAGE_ROWS, 7, 0, 0):
+            page_ = await listed(world, "KOR", "USA", epoch, after)
+            assert len(page_["records"]) == size
+            assert page_["more"] is (size == PAGE_ROWS)
+            told += [r["record"] for r in page_["records"]]
+            epoch, after = page_["epoch"], page_["after"]
+            if restarts:
+                await world.restart("USA")
+        assert told == [f"{number:064x}" for number in range(1, total + 1)]
+        assert after == total
+
+    run()
 
 
 @in_world()
@@ -658,8 +745,8 @@ def test_what_a_peer_is_told_does_not_depend_on_what_passes_between_others() -> 
                 await world.settle()
             await delivered(world)
             with world["USA"].store.read() as reader:
-                records, last, rest = page(reader, "JPN", 0)
-            lists.append((len(records), last, rest))
+                records, last, rest = page(reader, "JPN", START)
+            lists.append((len(records), last.number, rest))
 
         return run
 

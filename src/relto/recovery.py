@@ -29,8 +29,8 @@ from relto.node import Node
 from relto.ports import Answer, Row, Transaction
 from relto.records import Receipt
 from relto.recovering import is_known, verify_given_back
-from relto.returning import NO_EPOCH, ROUTINE
-from relto.shared import PAGE_ROWS, SharedRecord
+from relto.returning import ROUTINE
+from relto.shared import PAGE_ROWS, START, SharedRecord
 from relto.trust import Certificates
 
 __all__ = ["MISSING_MAX", "Recovery"]
@@ -52,7 +52,6 @@ MISSING_MAX = 1_000  # of one peer's claims that it did not show; past it no mor
 LIST_BYTES_MAX = 256 * 1024
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 _EPOCH = re.compile(r"[0-9a-f]{32}\Z")
-EPOCH_BYTES = 16
 
 
 class _Later(PeerError):
@@ -87,8 +86,6 @@ class Recovery:
         def job(tx: Transaction) -> str:
             if not tx.journal_head()[0]:
                 tx.set_meta("behind", b"new")
-            if tx.meta("shared-epoch") is None:
-                self._new_epoch(tx)
             return (tx.meta("behind") or b"").decode()
 
         self.node.behind = await self.node.submit(job)
@@ -111,10 +108,6 @@ class Recovery:
     def _end_grace(self) -> None:
         if not self.node.behind:
             self.node.unasked.clear()
-
-    def _new_epoch(self, tx: Transaction) -> None:
-        epoch = self.node.random_bytes("shared-epoch", EPOCH_BYTES)
-        tx.set_meta("shared-epoch", epoch.hex().encode())
 
     async def _watch(self, courier: Courier) -> None:
         wait_s = RETRY_S_FIRST
@@ -174,7 +167,7 @@ class Recovery:
                 )
                 return None
         epoch, _, after = cursor.partition(":")
-        query = f"epoch={epoch or NO_EPOCH}&after={after or '0'}"
+        query = f"epoch={epoch or START.link}&after={after or '0'}"
         response = await courier.calls.link.request(
             "GET", "/relto/v1/shared", timeout_s=ASK_TIMEOUT_S, query=query
         )
@@ -428,7 +421,6 @@ class Recovery:
 
         def job(tx: Transaction) -> None:
             tx.set_meta("behind", b"")
-            self._new_epoch(tx)  # our own list began anew, and peers read it from its start
             self.node.journal(tx, {"event": "caught-up", "why": why}, self.node.clock.instant())
 
         await self.node.submit(job)

@@ -18,18 +18,17 @@ from relto.items import Item
 from relto.links import Request, Response
 from relto.marks import PARTY_PATTERN
 from relto.node import Node
-from relto.ports import Transaction
+from relto.ports import Reader, Transaction
 from relto.records import NodeKey, decode_record
 from relto.recovering import ON_HOLD, GivenBack, give_back, seal_again
 from relto.seal import HpkePublicKey
-from relto.shared import page
+from relto.shared import PAGE_ROWS, START, Position, page, position
 
 __all__ = ["Returning"]
 
 GIVEN_PER_S_MAX = 100  # releases and ranges to one peer
 SEALED_KEY_BYTES_MAX = 8192
 RELAY_TIMEOUT_S = 5.0
-NO_EPOCH = "0" * 32  # of who has read nothing yet
 ROUTINE = 3  # who catches up does not delay what is urgent
 _LIST = "/relto/v1/shared"
 _AFTER = re.compile(r"epoch=([0-9a-f]{32})&after=(0|[1-9][0-9]{0,14})\Z")
@@ -45,12 +44,13 @@ class Returning:
         self.node = node
         self.couriers = couriers
         self._given: dict[str, tuple[int, int]] = {}  # to a peer: in which second, how many
+        self._told: dict[str, Position] = {}  # to a peer: where its last page ended
 
     async def answer(self, peer: str, request: Request) -> Response | None:
         """The answer, if it is a request of this kind. Raises PeerError."""
         asked = _AFTER.match(request.query)
         if request.method == "GET" and request.path == _LIST and asked:
-            return self._list(peer, asked[1], int(asked[2]))
+            return await self._list(peer, asked[1], int(asked[2]))
         again = _SEAL_AGAIN.match(request.path)
         if request.method == "POST" and again and not request.query:
             self._require_patience(peer)
@@ -122,13 +122,20 @@ class Returning:
             raise PeerError(f"{party} does not seal it again")
         return Response(200, answer.body, "application/octet-stream")
 
-    def _list(self, peer: str, epoch: str, after: int) -> Response:
+    async def _list(self, peer: str, epoch: str, after: int) -> Response:
         with self.node.store.read() as reader:
-            ours = (reader.meta("shared-epoch") or NO_EPOCH.encode()).decode()
-            records, last, more = page(reader, peer, after if epoch == ours else 0)
+            kept = _kept(reader, peer)
+            told = self._told.get(peer, kept)
+            found = (position(reader, peer, after, known) for known in (told, kept, START))
+            begin = next((p for p in found if p is not None and p.link == epoch), START)
+            records, last, more = page(reader, peer, begin)
+        self._told[peer] = last
+        if last.number >= kept.number + PAGE_ROWS:  # else a start would have far to count
+            value = f"{last.number}:{last.link}".encode()
+            await self.node.submit(lambda tx: tx.set_meta(f"shared-told:{peer}", value), ROUTINE)
         answer: dict[str, Any] = {
-            "epoch": ours,
-            "after": last,
+            "epoch": last.link,
+            "after": last.number,
             "more": more,
             "records": [
                 {"record": r.record, "item": r.item, "release": r.release} for r in records
@@ -192,6 +199,12 @@ class Returning:
             raise PeerError("no range of what may be given back")
         data = self.node.store.blob_read(item.stored, offset, min(RANGE_BYTES_MAX, size - offset))
         return Response(200, data, "application/octet-stream")
+
+
+def _kept(reader: Reader, peer: str) -> Position:
+    """Where a peer's reading had come to, at most a page ago."""
+    number, _, link = (reader.meta(f"shared-told:{peer}") or b"").decode().partition(":")
+    return Position(int(number), link) if number else START
 
 
 def _require_given(asker: str, codes: tuple[str, ...]) -> None:

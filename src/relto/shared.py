@@ -2,8 +2,12 @@
 
 One row for every release that a peer sent and every receipt or refusal of its own, numbered for
 each peer apart (rule 6). A peer whose store is behind finds in it what it has forgotten.
+
+A place in a list is told with a digest of what lies before it. Where ours was lost and grew again
+in another order, the digest is another, and the peer reads that list anew; no other list shows it.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 from relto.events import Arrive, Recover, Result
@@ -11,7 +15,16 @@ from relto.items import Item
 from relto.ports import Reader, Transaction
 from relto.records import Receipt, Refusal, decode_record
 
-__all__ = ["PAGE_ROWS", "SharedRecord", "note_event", "note_item", "page"]
+__all__ = [
+    "PAGE_ROWS",
+    "START",
+    "Position",
+    "SharedRecord",
+    "note_event",
+    "note_item",
+    "page",
+    "position",
+]
 
 KIND = "shared"
 PAGE_ROWS = 500
@@ -27,21 +40,51 @@ class SharedRecord:
     release: str
 
 
-def page(reader: Reader, peer: str, after: int) -> tuple[list[SharedRecord], int, bool]:
-    """Records of a peer behind number `after`, the last one's number, and whether there are more.
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a peer's list: how many records lie before it, and a digest of them, 32 hex."""
 
-    A number that was never given begins anew.
+    number: int
+    link: str
+
+    def past(self, record: str) -> "Position":
+        link = hashlib.sha256(f"{self.link}:{record}".encode()).hexdigest()
+        return Position(self.number + 1, link[: len(self.link)])
+
+
+START = Position(0, "0" * 32)
+
+
+def position(reader: Reader, peer: str, number: int, known: Position) -> Position | None:
+    """The place with `number` records before it, found from one that lies at most a page before.
+
+    None where it does not, or where there are fewer records.
     """
-    if after > _count(reader, peer):
-        after = 0
-    cursor = f"16:{after:016d}{_LAST}" if after else ""
-    rows = reader.listing(KIND, state=peer, after=cursor, limit=PAGE_ROWS)
+    count = number - known.number
+    if not 0 <= count <= PAGE_ROWS:
+        return None
+    for record in _records(reader, peer, known, count):
+        known = known.past(record.record)
+    return known if known.number == number else None
+
+
+def page(reader: Reader, peer: str, after: Position) -> tuple[list[SharedRecord], Position, bool]:
+    """Records of a peer behind a place, the place behind them, and whether there may be more."""
+    records = _records(reader, peer, after, PAGE_ROWS)
+    for record in records:
+        after = after.past(record.record)
+    return records, after, len(records) == PAGE_ROWS
+
+
+def _records(reader: Reader, peer: str, after: Position, limit: int) -> list[SharedRecord]:
+    if not limit:
+        return []
+    cursor = f"16:{after.number:016d}{_LAST}" if after.number else ""
     records = []
-    for row in rows:
+    for row in reader.listing(KIND, state=peer, after=cursor, limit=limit):
         item, _, release = row.body.decode("ascii").partition(":")
         records.append(SharedRecord(row.key.partition(":")[2], item, release))
-    last = int(rows[-1].rank) if rows else after
-    return records, last, len(rows) == PAGE_ROWS
+    return records
 
 
 def note_event(tx: Transaction, event: Arrive | Result | Recover, item: Item) -> None:
