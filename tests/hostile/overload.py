@@ -7,23 +7,28 @@ taken is lost nowhere, by the checker that shares no code with the nodes. Afterw
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from crash.nodes import MARK, Victims, victims
 from e2e.nodes import PARTIES
 from hostile.__main__ import percentile
 from relto.links import LinkError
 
+T = TypeVar("T")
+
 TIMES = 10
-PEOPLE = 24  # at each end: more than a node lets in at once
+NICE = 10
+PEOPLE = 48  # at each end: more than a node lets in at once
 FLASH_EVERY_S = 0.6
 BACK_S = 60.0  # in which they are back to normal
+DRAIN_S_MAX = 240.0  # after that minute; what is owed then stays owed
 ASK_S = 0.5
 ARRIVAL_S = 120.0
 
@@ -56,6 +61,8 @@ def offer(nodes: Victims, rate_per_s: float, seconds: float, offered: Offered) -
     each_s = 2 * PEOPLE / rate_per_s
 
     def person(maker: str, number: int) -> None:
+        # In truth they have machines of their own.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         due = time.monotonic() + each_s * number / PEOPLE
         while (now := time.monotonic()) < end:
             if now < due:
@@ -71,12 +78,21 @@ def offer(nodes: Victims, rate_per_s: float, seconds: float, offered: Offered) -
         each.join()
 
 
+def insisted(ask: Callable[[], T]) -> T:
+    """What is answered in the end: whoever finds all places taken asks again."""
+    while True:
+        try:
+            return ask()
+        except (AssertionError, LinkError, RuntimeError):
+            time.sleep(0.005)
+
+
 def flash_ms(nodes: Victims) -> float:
-    """From Seoul's submission until Seoul has Tokyo's receipt."""
+    """From Seoul's first attempt to submit it until Seoul has Tokyo's receipt."""
     start = time.monotonic()
-    item = nodes.submit("KOR", "FLASH", 500)
+    item = insisted(lambda: nodes.submit("KOR", "FLASH", 500))
     while time.monotonic() < start + ARRIVAL_S:
-        shown = json.loads(nodes.ask("KOR", "GET", f"/items/{item}"))
+        shown = json.loads(insisted(lambda: nodes.ask("KOR", "GET", f"/items/{item}")))
         if any(way["state"] == "delivered" for way in shown["to"]):
             return (time.monotonic() - start) * 1000
         time.sleep(0.01)
@@ -92,10 +108,10 @@ def flashes(nodes: Victims, over: Callable[[], bool]) -> list[float]:
 
 
 def owed(nodes: Victims) -> dict[str, int]:
-    return {
-        party: sum(p["waiting"] for p in json.loads(nodes.ask(party, "GET", "/status"))["peers"])
-        for party in PARTIES
-    }
+    def status(party: str) -> bytes:
+        return insisted(lambda: nodes.ask(party, "GET", "/status"))
+
+    return {p: sum(each["waiting"] for each in json.loads(status(p))["peers"]) for p in PARTIES}
 
 
 def summary(values: list[float]) -> dict[str, Any]:
@@ -145,10 +161,7 @@ def run(nodes: Victims, seconds: float, times: float) -> dict[str, Any]:
     start = time.monotonic()
     load.start()
     while load.is_alive():
-        try:
-            loaded.append(flash_ms(nodes))
-        except (RuntimeError, LinkError) as e:
-            offered.told[f"flash {str(e)[:60]}"] += 1
+        loaded.append(flash_ms(nodes))
         worst |= Counter(owed(nodes))
         time.sleep(FLASH_EVERY_S)
     load.join()
@@ -159,12 +172,13 @@ def run(nodes: Victims, seconds: float, times: float) -> dict[str, Any]:
     normal_s = back_to_normal(nodes, 3 * percentile(idle, 0.99))
     after = flashes(nodes, for_s(max(1.0, BACK_S - (time.monotonic() - ended))))
     left_then = owed(nodes)
-    while any(owed(nodes).values()):
+    over = for_s(DRAIN_S_MAX)
+    while any(owed(nodes).values()) and not over():
         time.sleep(ASK_S)
-    drained_s = time.monotonic() - ended
+    drained_s = None if any(owed(nodes).values()) else round(time.monotonic() - ended, 1)
     return {
         "capacity_per_s": round(capacity, 1),
-        "offered": sum(n for word, n in offered.told.items() if not word.startswith("flash")),
+        "offered": offered.told.total(),
         "offered_per_s": round(sum(offered.told.values()) / took_s, 1),
         "told": dict(offered.told),
         "answer_ms": summary(offered.answer_ms),
@@ -175,7 +189,7 @@ def run(nodes: Victims, seconds: float, times: float) -> dict[str, Any]:
         "owed_at_end": left,
         "owed_a_minute_later": left_then,
         "flash_normal_after_s": normal_s,
-        "drained_after_s": round(drained_s, 1),
+        "drained_after_s": drained_s,
     }
 
 
@@ -184,10 +198,7 @@ def back_to_normal(nodes: Victims, limit_ms: float) -> float | None:
     start = time.monotonic()
     good = 0
     while time.monotonic() < start + BACK_S:
-        try:
-            good = good + 1 if flash_ms(nodes) <= limit_ms else 0
-        except (RuntimeError, LinkError):
-            good = 0
+        good = good + 1 if flash_ms(nodes) <= limit_ms else 0
         if good == 5:
             return round(time.monotonic() - start, 1)
         time.sleep(0.1)
