@@ -15,8 +15,8 @@ LAYERS: dict[str, str] = {
     "agreements": "agreements clauses regime suspicions timeline",
     "decisions": "answers channels decisions explanations phrases readers",
     "proofs": "proofs proofs.certificates proofs.chains proofs.checker proofs.drawings "
-    "proofs.fixpoint proofs.horn proofs.model proofs.phrases proofs.properties proofs.proving "
-    "proofs.stories",
+    "proofs.differing proofs.fixpoint proofs.horn proofs.model proofs.phrases proofs.properties "
+    "proofs.proving proofs.stories",
     "records": "certificates comparing consignments deriving events hop items journals records "
     "sealing shared trust",
     "exchange": "exchange recovering",

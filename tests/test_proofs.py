@@ -18,6 +18,7 @@ from relto.phrases import LANGUAGES
 from relto.proofs.certificates import certificate_of
 from relto.proofs.chains import Chain
 from relto.proofs.checker import check
+from relto.proofs.differing import difference_of
 from relto.proofs.drawings import drawing
 from relto.proofs.properties import Property, decode_properties, default_properties
 from relto.proofs.proving import Proof, prove
@@ -355,6 +356,54 @@ def test_every_move_that_the_decision_allows_is_one_of_the_models_and_the_other_
 def test_a_fault_in_either_is_noticed(name: str) -> None:
     with BUGS[name](), pytest.raises(AssertionError):
         engine_equals_model(range(100))
+
+
+# differences
+
+WIDER = (PACT, 'topics = ["missile"]', 'topics = ["missile", "cyber"]')
+
+
+def test_a_topic_more_is_told_with_an_example_of_what_may_be_given_now() -> None:
+    found = difference_of(load_regime(files()), load_regime(files(WIDER)))
+    assert [change.what for change in found.changes] == ["pact/4 share"]
+    stands = [(one.id, before, after) for one, before, after in found.properties]
+    assert stands == [("jpn-kor-possible", False, True), ("kor-jpn-possible", False, True)]
+    first = found.permissions[0]
+    assert (first.gained, first.path, first.cites) == (True, ("JPN", "USA", "KOR"), "pact/4")
+    assert first.example.topics == frozenset(["cyber"])
+    assert all(permission.gained for permission in found.permissions)
+
+
+def test_the_other_way_round_the_same_is_no_longer_possible() -> None:
+    wider, before = load_regime(files(WIDER)), load_regime(files())
+    gained = difference_of(before, wider).permissions
+    lost = difference_of(wider, before).permissions
+    assert [(p.path, p.cites, p.example) for p in gained] == [
+        (p.path, p.cites, p.example) for p in lost
+    ]
+    assert not any(p.gained for p in lost)
+
+
+def test_a_property_that_a_change_breaks_is_told() -> None:
+    found = difference_of(load_regime(files()), load_regime(files(added(DIRECT))))
+    stands = [(one.id, before, after) for one, before, after in found.properties]
+    # what the new clause permits is excepted in the property that is made with it
+    assert stands == [("marks-keep", True, False)]
+
+
+def test_a_new_party_and_an_agreement_that_never_begins_change_no_permission() -> None:
+    """Labels are numbered by other words then: the same ones are still the same."""
+    more = files()
+    more["vocabulary.toml"] = more["vocabulary.toml"].replace(b'"cyber"', b'"air", "cyber"')
+    more["schemes/NZL.toml"] = more["schemes/AUS.toml"].replace(b"AUS", b"NZL")
+    found = difference_of(load_regime(files()), load_regime(more))
+    assert [change.what for change in found.changes] == ["topics", "marks of NZL"]
+    assert found.permissions == ()
+
+
+def test_words_alone_make_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["regime", "diff", TISA, TISA]) == 0
+    assert capsys.readouterr().out == "nothing differs but words\n"
 
 
 # the command

@@ -1,14 +1,18 @@
-"""`relto regime check|digest`: is the folder a sound regime, and what names it?"""
+"""`relto regime check|digest|diff`: is the folder a sound regime, what names it, what changed?"""
 
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from relto.errors import CallerError
+from relto.instants import is_instant
+from relto.proofs.differing import Permission, difference_of
+from relto.proofs.stories import words
 from relto.regime import Regime, check_regime
 from relto.stores.folder import read_folder
-from relto.tables import Problem
+from relto.tables import Problem, quoted
 
 __all__ = ["add_parser", "regime_at"]
 
@@ -38,6 +42,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     digest = commands.add_parser("digest", help="print the digest that names the regime")
     digest.add_argument("dir", metavar="DIR", help="the regime folder")
     digest.set_defaults(run=_digest)
+    diff = commands.add_parser(
+        "diff", help="what a change does: clauses, properties, and what may be given"
+    )
+    diff.add_argument("before", metavar="A", help="the regime folder before")
+    diff.add_argument("after", metavar="B", help="the regime folder after")
+    diff.add_argument(
+        "--at", metavar="INSTANT", help="moves at this instant alone (default: all the timeline)"
+    )
+    diff.add_argument("--json", action="store_true", help="print one JSON object")
+    diff.set_defaults(run=_diff)
 
 
 def _shown(problem: Problem) -> dict[str, object]:
@@ -76,6 +90,65 @@ def _check(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
     return 0 if regime is not None else 2
+
+
+def _diff(args: argparse.Namespace) -> int:
+    if args.at is not None and not is_instant(args.at):
+        raise CallerError(f"{quoted(args.at)} is no instant such as 2015-01-05T00:00:00Z")
+    found = difference_of(regime_at(args.before), regime_at(args.after), args.at)
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "changes": [asdict(change) for change in found.changes],
+                    "properties": [
+                        {**one.shown(), "before": before, "after": after}
+                        for one, before, after in found.properties
+                    ],
+                    "permissions": [_permission(one) for one in found.permissions],
+                },
+                ensure_ascii=False,
+            )
+        )
+        return 0
+    for change in found.changes:
+        print(f"{change.what}:")
+        before, after = (dict.fromkeys(t.split("; ")) for t in (change.before, change.after))
+        for sign, parts, others in (("-", before, after), ("+", after, before)):
+            for part in parts:
+                if part and part not in others:
+                    print(f"  {sign} {part}")
+    for one, stood, stands in found.properties:
+        print(f"{_STANDS[stood]} → {_STANDS[stands]}: {words(one, 'en')}")
+    for permission in found.permissions:
+        print(_told(permission))
+    if not (found.changes or found.properties or found.permissions):
+        print("nothing differs but words")
+    return 0
+
+
+_STANDS = {None: "not stated", True: "holds", False: "BROKEN"}
+
+
+def _permission(one: Permission) -> dict[str, object]:
+    example = one.example
+    label = {
+        "mark": example.mark,
+        "topics": sorted(example.topics),
+        "about": sorted(example.about),
+        "kind": example.kind,
+    }
+    return asdict(one) | {"path": list(one.path), "example": label}
+
+
+def _told(one: Permission) -> str:
+    word = "now possible" if one.gained else "no longer possible"
+    label = [one.example.mark, *sorted(one.example.topics), *sorted(one.example.about)]
+    held = f", held by {one.basis}" if one.basis else ""
+    return (
+        f"{word}: {' → '.join(one.path)} by {one.cites}; such as {one.originator}'s "
+        f"{one.example.kind}, {', '.join(label)}{held}"
+    )
 
 
 def _digest(args: argparse.Namespace) -> int:
