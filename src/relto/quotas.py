@@ -121,12 +121,18 @@ class Quotas:
             if wait_ms > 0:
                 await asyncio.sleep(wait_ms / 1000)
             began_ms = self._now_ms()
-            try:
-                yield
-            finally:
+
+            def rest() -> None:
                 took_ms = self._now_ms() - began_ms
                 rest_ms = took_ms * (1 + backlog() / REST_ROWS)
                 lane.rested_ms = self._now_ms() + min(REST_MS_MAX, int(rest_ms))
+
+            try:
+                yield
+            except Exception:  # not where the process ends: it has no store to ask any more
+                rest()
+                raise
+            rest()
 
     # what goes on
 
