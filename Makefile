@@ -43,9 +43,10 @@ demo: $(STAMP)  ## three nodes on loopback play December 2014
 bench: $(STAMP)  ## measure everything (PART=name: one part; JSON=file: figures for programs)
 	@$(BIN)/python -m bench $(if $(PART),--part $(PART)) $(if $(JSON),--json $(JSON))
 
-soak: $(STAMP)  ## long campaigns, results for evidence/: CRASH=n kills (and every system call), SIM=n schedules (FIRST=n: from this seed), TWO=n pairs of worlds for each party, LARGE=1 payloads of 1 GiB, HOSTILE=1 honest items under attack, OVERLOAD=1 ten times what three nodes can carry, UPGRADE=commit rolling upgrade from there, MOVES=n questions to the prover's model, SOLVERS=n regimes to Z3 and cvc5
+soak: $(STAMP)  ## long campaigns, results for evidence/: CRASH=n kills (and every system call), SIM=n schedules (FIRST=n: from this seed), EXPLORE=1 every order of a few things, TWO=n pairs of worlds for each party, LARGE=1 payloads of 1 GiB, HOSTILE=1 honest items under attack, OVERLOAD=1 ten times what three nodes can carry, UPGRADE=commit rolling upgrade from there, MOVES=n questions to the prover's model, SOLVERS=n regimes to Z3 and cvc5
 	$(if $(CRASH),PYTHONPATH=tests $(BIN)/python -m crash --kills $(CRASH))
 	$(if $(SIM),PYTHONPATH=tests $(BIN)/python -m sim $(or $(FIRST),10000) $(SIM))
+	$(if $(EXPLORE),PYTHONPATH=tests $(BIN)/python -m sim explore)
 	$(if $(TWO),PYTHONPATH=tests $(BIN)/python -m soak_two_worlds $(TWO))
 	$(if $(UPGRADE),PYTHONPATH=tests $(BIN)/python -m soak_upgrade $(UPGRADE))
 	$(if $(HOSTILE),PYTHONPATH=tests $(BIN)/python -m hostile)

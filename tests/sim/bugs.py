@@ -9,7 +9,17 @@ from typing import Any
 
 from exchange_bugs import BUGS as EXCHANGE_BUGS
 from exchange_bugs import saying
-from relto import calls, consignments, counter, courier, exchange, node, peering, trust
+from relto import (
+    calls,
+    consignments,
+    courier,
+    exchange,
+    items,
+    node,
+    payloads,
+    peering,
+    trust,
+)
 from relto.stores import writer
 from sim import disk
 from sim.play import play
@@ -190,14 +200,24 @@ _OWN: dict[str, tuple[Any, str, str]] = {
         'row = self._enqueue(tx, send, "" if item is None else item.id, precedence_min)',
         "row = None",
     ),
+    "an officer approves in a colleague's name": (
+        consignments._verify_approvals,
+        "if approval.officer not in {v.name for v in verified}:",
+        "if False:",
+    ),
+    "approvals of other releases ride along": (
+        items.Item.records_for,
+        "brought = (a for i in self.incoming if i.id in prior for a in i.approvals)",
+        "brought = (a for i in self.incoming for a in i.approvals)",
+    ),
+    "a message is not padded": (
+        payloads.pad_stream,
+        "yield from padding(size_bytes)",
+        "yield from ()",
+    ),
     "the chain of releases is not checked": (
         consignments.verify_consignment,
         "if release.prior != tuple(e.record_id for e in releases[:-1]):",
-        "if False:",
-    ),
-    "an approval of another item counts at the counter": (
-        counter.Counter._approve,
-        "if (record.item, record.to) != (item.id, to):",
         "if False:",
     ),
 }

@@ -267,7 +267,7 @@ class Place:
     def begin(self) -> "asyncio.Task[None]":
         """Start a process, if there is none. The task may end with an error, or never."""
         self.lives += 1
-        self.clock.booted_ms = self.random.randrange(10**6)  # another boot: it starts anew
+        self.clock.booted_ms = self.random.randrange(10**7)  # another boot: it starts anew
         self.process = Process(self.party)
         self.coalition.note("start", self.party, f"life {self.lives}")
         task = self.coalition.loop.in_process(self.process, self.start())

@@ -35,7 +35,7 @@ from world import OFFICERS
 __all__ = ["ADDED", "LIES", "Liar"]
 
 Lie = Callable[["Liar", Hop], Hop | None]
-LIES_A_MESSAGE = 5  # that stand instead of one message, or go before it
+LIES_A_MESSAGE = 7  # that stand instead of one message, or go before it
 EARLIER = "2015-01-04T23:00:00Z"
 
 
@@ -373,7 +373,7 @@ def _in_anothers_name(liar: Liar, hop: Hop) -> Hop | None:
 
 def _bad_signature(liar: Liar, hop: Hop) -> Hop | None:
     """One signature does not hold; whatever it is under."""
-    index = liar.random.randrange(len(hop.records))
+    index = liar.random.choice((0, 0, liar.random.randrange(len(hop.records))))  # 0: the manifest
     record = hop.records[index]
     spoiled = tuple(replace(s, sig=bytes([s.sig[0] ^ 1]) + s.sig[1:]) for s in record.signatures)
     records = list(hop.records)
@@ -583,5 +583,6 @@ SELDOM = frozenset(
         "another prior release",
         "the chain twice",
         "hands results back",
+        "a bad signature",
     }
 )

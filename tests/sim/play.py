@@ -571,11 +571,12 @@ async def paused(play: Play) -> None:
     longer than that lives."""
     await _begins(play)
     place = _party(play)
-    if play.random.random() < 0.5:
+    if play.random.random() < 0.7:
+        place = play.coalition[play.random.choice((play.random.choice(play.sorts).maker, HUB))]
         place.pauses_when = "dispatch"
     else:
         place.pauses_at = place.effects + play.random.randint(1, 12)
-    place.pause_s = play.random.choice((0.5, 4.0, 5.5, 15.0))
+    place.pause_s = play.random.choice((0.5, 5.5, 15.0))
 
 
 async def clock_wrong(play: Play) -> None:
@@ -606,9 +607,10 @@ async def a_week_passes(play: Play) -> None:
 async def hold(play: Play) -> None:
     """A director stops all releases to a party for a while."""
     await _begins(play)
-    party, to = _route(play)
-    if party != HUB and play.random.random() < 0.4:
-        to = play.random.choice([p for p in PARTIES if p != party])
+    party = play.random.choice((play.random.choice(play.sorts).maker, HUB))
+    to = play.random.choice([p for p in PARTIES if p != party])
+    if party != HUB and play.random.random() < 0.6:
+        to = HUB
     with suppress(Refused, LinkError):
         await play.coalition.hold(party, to, on=True)
         play.coalition.struck("hold", party)
@@ -621,7 +623,7 @@ async def lie(play: Play) -> None:
     await asyncio.sleep(play.random.uniform(0, 3))
     liar, victim = _route(play)
     known = (*LIES, *ADDED)
-    lies = play.random.sample(known, play.random.choice((4, 12, len(known))))
+    lies = play.random.sample(known, play.random.choice((6, len(known), len(known))))
     words = Liar(play.coalition, liar, victim, lies, play.random)
     play.coalition.alter[liar, victim] = words.alter
     play.coalition.alter_answer[liar, victim] = words.alter_answer
@@ -642,11 +644,11 @@ FAULTS: dict[str, Kind] = {
     "commit fails": Kind(14, commit_fails),
     "blob fails": Kind(5, blob_fails),
     "disk full": Kind(6, disk_full),
-    "paused": Kind(8, paused),
+    "paused": Kind(12, paused),
     "clock wrong": Kind(8, clock_wrong),
     "a week passes": Kind(4, a_week_passes),
-    "hold": Kind(8, hold),
-    "lie": Kind(34, lie),
+    "hold": Kind(10, hold),
+    "lie": Kind(44, lie),
 }
 
 

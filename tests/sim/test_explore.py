@@ -1,0 +1,50 @@
+"""Every order of a few things, with one fault anywhere: no rule breaks, and all comes to rest."""
+
+import pytest
+
+from sim.bugs import BUGS
+from sim.explore import CROSSING, ONE, Broken, Scene, explore
+
+
+def test_one_item_comes_to_rest_whatever_goes_wrong_once() -> None:
+    """It is delivered, or was never accepted, since its node died before that was committed."""
+    found = explore(Scene(ONE, answers=False))
+    assert found.ends.keys() == {
+        "JPN: KOR's held; KOR: KOR's to JPN delivered; USA: KOR's held to JPN delivered",
+        "JPN: nothing; KOR: nothing; USA: nothing",
+    }
+    assert found.faults.keys() == {
+        "draft before", "draft after",
+        "arrival before", "arrival after", "arrival lost", "arrival twice", "arrival unanswered",
+    }  # fmt: skip
+
+
+def test_two_items_come_to_rest_in_every_order() -> None:
+    found = explore(Scene(CROSSING, answers=False, faults=False))
+    assert found.ends.keys() == {
+        "JPN: JPN's to KOR delivered and KOR's held; "
+        "KOR: JPN's held and KOR's to JPN delivered; "
+        "USA: JPN's held to KOR delivered and KOR's held to JPN delivered"
+    }
+    assert found.choices > 100
+
+
+def test_what_came_to_a_known_state_need_not_be_played_on() -> None:
+    """Without that the same ends are found, by more schedules."""
+    scene = Scene(ONE, answers=False)
+    short, whole = explore(scene), explore(scene, merges=False)
+    assert short.ends.keys() == whole.ends.keys()
+    assert short.known > 0
+    assert short.schedules < whole.schedules
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "an item is forgotten on the hub's 2xx",
+        "commits are not synced",
+    ],
+)
+def test_the_explorer_finds_a_planted_bug(name: str) -> None:
+    with BUGS[name](), pytest.raises(Broken, match="after"):
+        explore(Scene(ONE, answers=False))
