@@ -96,8 +96,8 @@ _OWN: dict[str, tuple[Any, str, str]] = {
     ),
     "a message that is put off is forgotten": (
         courier.Courier._put_off,
-        "tx.outbox_reschedule(\n        row.number, due_ms",
-        "tx.outbox_remove(row.number) or tx.outbox_reschedule(\n        row.number, due_ms",
+        "tx.outbox_reschedule(row.number, due_ms",
+        "tx.outbox_remove(row.number) or tx.outbox_reschedule(row.number, due_ms",
     ),
     "times of another boot are believed": (
         courier.Courier._forget_leases,

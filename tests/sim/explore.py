@@ -22,7 +22,8 @@ of the rows counts); and, of a process with nothing in hand, its couriers' error
 hand and timers. A process that has something in hand is what it was when it last had nothing, and
 all that it was given since: a node's code is a function of that, since its randomness goes by what
 is asked for, and not by when. What waits counts by what is in it. A different order of entries in a
-journal is not a different state: no code decides by it.
+journal is not a different state: no code decides by it. Peers' quotas are not in it: that nobody
+comes to one is checked.
 """
 
 import hashlib
@@ -374,6 +375,7 @@ class Schedule:
             sorted((what(number), ms - now_ms) for number, (_, ms) in hands._accepted.items()),
             [max(0, ms - now_ms) for ms in courier._look_ms],
             courier._found,
+            [max(0, ms - now_ms) for ms in courier._later_ms],
             [awake.is_set() for awake in courier._awake],
             sorted(wakes.items()),
         )
@@ -432,6 +434,12 @@ def explore(scene: Scene, *, merges: bool = True) -> Explored:
     return found
 
 
+def check_no_quota_counts(schedule: Schedule) -> None:
+    """What is not in a schedule's state may not decide anything."""
+    for place in schedule.coalition.places.values():
+        assert not any(entry["event"] == "limit-reached" for entry in place.entries())
+
+
 @contextmanager
 def _silent() -> Iterator[None]:
     level = log.level
@@ -461,6 +469,7 @@ def _play(
             if not waiting:
                 if schedule.is_at_rest():
                     check_end(schedule.rules)
+                    check_no_quota_counts(schedule)
                     found.ends[schedule.end()] += 1
                     break
                 schedule.tick()

@@ -583,6 +583,7 @@ SELDOM = frozenset(
         "another prior release",
         "the chain twice",
         "hands results back",
+        "another ciphertext",
         "a bad signature",
     }
 )
