@@ -214,5 +214,6 @@ class SimLoop:
                 coro = task.get_coro()
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 if coro is not None:
-                    coro.close()
+                    with suppress(Exception):  # of a process that is long dead
+                        coro.close()
         self._tasks.clear()
