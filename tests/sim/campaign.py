@@ -20,15 +20,15 @@ OFTEN = (
     "request lost", "answer lost", "doubled", "reordered", "delayed beyond the lease", "cut",
     "flapping", "hub cut off",
     # of processes
-    "killed at any time", "killed before commit", "killed after an effect", "paused", "restarted",
+    "killed at any time", "killed after an effect", "restarted",
     # of disks
-    "commit: disk full", "commit: failed", "commit: persisted", "disk fills up",
+    "commit: failed", "commit: persisted", "disk fills up",
     # of clocks, calendars, regimes, people
-    "clock off ahead", "clock off behind", "clock years behind",
+    "clock off ahead", "clock off behind",
     "a week passes", "hold",
     # what was decided
     "decide: not-in-force", "decide: not-releasable", "decide: outside-topic",
-    "decide: mark-not-covered", "decide: already-holds",
+    "decide: mark-not-covered",
     "decide: third-party-rule", "blocked: not-in-force",
     "refuse: agreement-differs", "refuse: refused-by-officer", "refused: refused-by-officer",
     # how it went on
@@ -38,6 +38,8 @@ OFTEN = (
 
 SOMETIMES = (
     *OFTEN,
+    "killed before commit", "paused", "commit: disk full", "clock years behind",
+    "decide: already-holds",
     "killed before send", "killed before receive", "killed before answer", "paused under a lease",
     "clock years ahead", "blocked: on-hold",
     "blob append: full", "blob append: failed", "blob sync: full", "blob sync: failed",

@@ -102,13 +102,14 @@ class Liar:
         return self._sealed([n or old for n, old in zip(changed, parts, strict=True)], body)
 
     def _sealed(self, parts: Sequence[Hop], instead_of: bytes) -> bytes:
-        key = self.key_of(self.victim, key_id_of(instead_of))
+        key = self.key_of(self.victim, key_id_of(instead_of) if instead_of else "")
         told = [part.encode() for part in parts]
         return seal_hop(told, sender=self.party, recipient=self.victim, key=key)
 
     def alter_answer(self, exchange: Exchange, response: Response) -> Response:
-        """What goes instead of an answer."""
+        """What goes instead of an answer. Whoever was just told something may tell it on."""
         path = exchange.request.path
+        self._add()
         if "says accepted" in self.lies and path.endswith("/hop"):
             parts = [{"status": "accepted"}] * len(opened(self.coalition, exchange))
             self._tell("says accepted")
@@ -123,6 +124,18 @@ class Liar:
                 certificates = Certificates.of([keys_of(self.party).node.certificate])
                 return Response(200, Hop((record,), certificates).encode())
         return response
+
+    def _add(self) -> None:
+        """A message that the node itself has no occasion for."""
+        lies = [lie for lie in self.lies if lie in ADDED]
+        places = (self.coalition[self.party], self.coalition[self.victim])
+        if not lies or not all(place.is_serving for place in places):
+            return
+        lie = self.random.choice(lies)
+        part = ADDED[lie](self)
+        if part is not None:
+            self._tell(lie)
+            self.coalition.whisper(self.party, self.victim, self._sealed([part], b""))
 
     def _tell(self, lie: str) -> None:
         self.coalition.struck(f"lie: {lie}", self.party)

@@ -567,16 +567,23 @@ async def disk_full(play: Play) -> None:
 
 
 async def paused(play: Play) -> None:
-    """The process stands still after one of its next effects, or once it has a lease; maybe for
-    longer than that lives."""
+    """The process stands still after one of its next effects, maybe for longer than a lease."""
     await _begins(play)
     place = _party(play)
-    if play.random.random() < 0.7:
-        place = play.coalition[play.random.choice((play.random.choice(play.sorts).maker, HUB))]
-        place.pauses_when = "dispatch"
-    else:
-        place.pauses_at = place.effects + play.random.randint(1, 12)
+    place.pauses_at = place.effects + play.random.randint(1, 12)
     place.pause_s = play.random.choice((0.5, 5.5, 15.0))
+
+
+async def paused_under_a_lease(play: Play) -> None:
+    """What could not be sent for a while is about to be: then the process stands still."""
+    place = play.coalition[play.random.choice((play.random.choice(play.sorts).maker, HUB))]
+    links = [link for link in LINKS if link[0] == place.party]
+    play.coalition.cut.update(dict.fromkeys(links))
+    place.pauses_when = "dispatch"
+    place.pause_s = play.random.choice((3.0, 5.5, 15.0))
+    await asyncio.sleep(play.random.uniform(8, 16))
+    for link in links:
+        play.coalition.cut.pop(link, None)
 
 
 async def clock_wrong(play: Play) -> None:
@@ -644,7 +651,8 @@ FAULTS: dict[str, Kind] = {
     "commit fails": Kind(14, commit_fails),
     "blob fails": Kind(5, blob_fails),
     "disk full": Kind(6, disk_full),
-    "paused": Kind(12, paused),
+    "paused": Kind(6, paused),
+    "paused under a lease": Kind(6, paused_under_a_lease),
     "clock wrong": Kind(8, clock_wrong),
     "a week passes": Kind(4, a_week_passes),
     "hold": Kind(10, hold),
