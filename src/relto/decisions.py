@@ -49,7 +49,8 @@ CODES = (
 )
 
 
-KEPT_MAX = 100_000  # answers, and lists of trials, that an engine keeps
+TRIALS_MAX = 100_000  # lists of them that an engine keeps
+CHOICES_MAX = 10_000  # choices among several
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class Engine(Compiled):
     def __init__(self, regime: Regime) -> None:
         super().__init__(regime)
         self.trials: dict[_Key, tuple[Trial, ...]] = {}
-        self.allows: dict[tuple[tuple[Trial, ...], bool], Allow] = {}
+        self.choices: dict[tuple[tuple[tuple[Trial, ...], ...], bool], Allow | Deny] = {}
 
     def decide(self, question: Question) -> Allow | Deny:
         """The decision, with the articles that say so. Never raises for a decoded question."""
@@ -256,7 +257,13 @@ class Engine(Compiled):
                 receipts = q.holding.basis.get(label.sources[0].item, ())
                 trial.allow = self._make_allow((trial,), self._blind(holder, receipts))
             return trial.allow
-        return self._choose(passing, self.holds_blind(q))
+        key = (tuple(map(tuple, passing)), self.holds_blind(q))
+        choice = self.choices.get(key)
+        if choice is None:
+            if len(self.choices) >= CHOICES_MAX:
+                self.choices.clear()
+            choice = self.choices[key] = self._choose(*key)
+        return choice
 
     def _reasons(
         self,
@@ -279,18 +286,18 @@ class Engine(Compiled):
     def _not_readers(self, q: Question, readers: Readers) -> list[Reason]:
         label = q.label
         parties = [q.to] if self.holds_blind(q) else [q.to, q.holder]
-        found: dict[Reason, None] = {}
+        found: list[Reason] = []
         for source in label.sources:
             for party in parties:
                 code = readers.source_excludes(source, party)
                 if code is not None:
-                    found[Reason(code, None, source.item)] = None
+                    found.append(Reason(code, None, source.item))
         if label.derived:
             for party in parties:
                 code = readers.item_excludes(party)
                 if code is not None:
-                    found[Reason(code, None, label.id)] = None
-        return list(found)
+                    found.append(Reason(code, None, label.id))
+        return found if len(found) < 2 else list(dict.fromkeys(found))
 
     def _trials(
         self, q: Question, source: Source, mark_as_held: str, readers: Readers | None
@@ -306,7 +313,7 @@ class Engine(Compiled):
         key = (q.holder, q.to, source.originator, receipts, granted, mark, mark_as_held)
         found = self.trials.get(key)
         if found is None:
-            if len(self.trials) >= KEPT_MAX:
+            if len(self.trials) >= TRIALS_MAX:
                 self.trials.clear()
             candidates = self._candidates(q, source, granted=granted)
             found = self.trials[key] = tuple(Trial(c, mark, mark_as_held) for c in candidates)
@@ -360,7 +367,7 @@ class Engine(Compiled):
             return "outside-topic"
         return "outside-subject"
 
-    def _choose(self, passing: list[list[Trial]], blind: bool) -> Allow | Deny:
+    def _choose(self, passing: tuple[tuple[Trial, ...], ...], blind: bool) -> Allow | Deny:
         """(6) The preferred combination of what passed on a common path.
 
         `blind`: the holder does not read, and so does not review.
@@ -390,7 +397,7 @@ class Engine(Compiled):
                 best, chosen = rank, combination
         if best is None:
             return Deny((Reason("no-common-path"),))
-        return self._allow(chosen, blind)
+        return self._make_allow(chosen, blind)
 
     def _most_officers(
         self, options: list[list[Trial]], blind: bool
@@ -437,17 +444,8 @@ class Engine(Compiled):
         floor = self.two_person_from.get(agreement, {}).get(party)
         return floor is not None and rank <= floor
 
-    def _allow(self, chosen: tuple[Trial, ...], blind: bool) -> Allow:
-        """(7), kept for the next question: it depends on nothing but what the key says."""
-        key = (chosen, blind)
-        allow = self.allows.get(key)
-        if allow is None:
-            if len(self.allows) >= KEPT_MAX:
-                self.allows.clear()
-            allow = self.allows[key] = self._make_allow(chosen, blind)
-        return allow
-
     def _make_allow(self, chosen: tuple[Trial, ...], blind: bool) -> Allow:
+        """(7) It depends on nothing but its arguments, so that it can be kept."""
         candidates = [trial.candidate for trial in chosen]
         channel, stamps = candidates[0].channel, chosen[0].stamps
         path = channel.path
