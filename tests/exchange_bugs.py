@@ -332,6 +332,14 @@ BUGS: dict[str, Bug] = {
         ),
         test_quotas.test_a_hub_with_too_much_in_its_outbox_takes_what_is_for_itself_and_what_is_urgent,
     ),
+    "a receipt waits behind releases": Bug(
+        saying(node.Node._enqueue, "precedence = min(precedence, 1)", "pass"),
+        _case(
+            test_quotas.test_a_receipt_does_not_wait_behind_releases_that_are_not_urgent,
+            "ROUTINE",
+            1,
+        ),
+    ),
     "what a peer sends does not rest": Bug(
         saying(inspect.unwrap(quotas.Quotas.lane), "lane.rested_ms = ", "rested_ms = "),
         test_quotas.test_messages_of_one_peer_take_turns_with_a_rest_between_and_others_do_not_wait,

@@ -455,6 +455,23 @@ async def test_with_too_much_in_the_outbox_our_own_people_are_told_so_but_for_wh
     assert states(world, [later]) == ["delivered"]
 
 
+@pytest.mark.parametrize(
+    ("precedence", "urgency"), [("FLASH", 0), ("IMMEDIATE", 1), ("ROUTINE", 1)]
+)
+def test_a_receipt_does_not_wait_behind_releases_that_are_not_urgent(
+    precedence: str, urgency: int
+) -> None:
+    """Or its sender asks again before it comes, and the queues grow by themselves."""
+
+    async def test(world: World) -> None:
+        await given(world, precedence=precedence)
+        await world.carry("KOR", "USA")
+        assert urgencies(world, "USA", "KOR") == [urgency]
+
+    with World("carried") as world:
+        world.run(test(world))
+
+
 @in_world("carried")
 async def test_a_hub_with_too_much_in_its_outbox_takes_what_is_for_itself_and_what_is_urgent(
     world: World,

@@ -345,6 +345,10 @@ class Node:
         if send.result is not None:
             body["result"] = send.result.to_json()
         precedence = max(precedence_min, PRECEDENCES.index(send.precedence))
+        if send.result is not None:
+            # Behind a long queue of releases it would come after its sender has asked again, and
+            # who asks again makes the queues longer.
+            precedence = min(precedence, 1)
         data = canonical.encode(body)
         number = tx.outbox_add(send.peer, precedence, 0, item, data)
         return OutboxRow(number, send.peer, precedence, 0, 0, 0, "", item, data)
