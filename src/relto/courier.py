@@ -74,6 +74,7 @@ class Courier:
         self.certificate = b""  # that it showed last (DER), checked or not
         self._calls_failed = 0  # since it could not be reached
         self._awake = [asyncio.Event() for _ in LANES]
+        self._asleep = [False for _ in LANES]
         self._tasks: list[asyncio.Task[None]] = []
         self.hands = Hands()
         self._look_ms = [0 for _ in LANES]  # when each lane looks at the outbox next
@@ -92,13 +93,10 @@ class Courier:
         await self.calls.link.close()
 
     def wake(self) -> None:
-        """There is something in the outbox: look at it now."""
-        self._look()
+        """Something is new in the outbox, or will be due: every lane looks at it now."""
+        self._look_ms = [0 for _ in LANES]
         for awake in self._awake:
             awake.set()
-
-    def _look(self) -> None:
-        self._look_ms = [0 for _ in LANES]
 
     def settled(self, number: int) -> None:
         self.hands.settled(number)
@@ -126,10 +124,14 @@ class Courier:
         return None if owed is None else partial(self._hand, owed)
 
     def _hand(self, owed: Owed) -> None:
+        """For the first lane that sleeps, or whichever is done first."""
         self.hands.give(owed)
-        for precedence_max, awake in zip(LANES, self._awake, strict=True):
+        for index, precedence_max in enumerate(LANES):
             if owed.row.precedence <= precedence_max:
-                awake.set()
+                self._awake[index].set()
+                if self._asleep[index]:
+                    self._asleep[index] = False
+                    break
 
     def _forget_leases(self, tx: Transaction) -> None:
         """After a restart every row is due: times were of another process's clock."""
@@ -197,11 +199,14 @@ class Courier:
                     tx.outbox_reschedule(row.number, due_ms=0, attempts=0, error=row.error)
 
     async def _sleep(self, index: int, wait_s: float) -> None:
+        self._asleep[index] = True
         try:
             async with asyncio.timeout(wait_s):
                 await self._awake[index].wait()
         except TimeoutError:
             pass
+        finally:
+            self._asleep[index] = False
 
     def _next(self, index: int) -> tuple[list[Owed], list[OutboxRow]]:
         """What a lane carries now: of what was handed over and what is due in the outbox that which
@@ -220,7 +225,7 @@ class Courier:
         in_hand = len(self.hands)
         owed = self.hands.take(ROWS_MAX, now_ms)
         if len(self.hands) < in_hand:
-            self._look()  # what went back is due soon
+            self.wake()  # what went back is due soon
         return owed, []
 
     def _best(self, precedence_max: int) -> tuple[list[OutboxRow], float]:
@@ -427,7 +432,7 @@ class Courier:
         for result in await self.node.submit_all(jobs, precedence) if jobs else ():
             if isinstance(result, ReltoError):
                 log.warning("carrying-failed", extra={"peer": self.peer, "why": str(result)})
-        self._look()
+        self.wake()
 
     def _wait(self, precedence: int, after_s: int) -> None:
         """The peer asks us to come back later with what is so urgent; then with all that is less.
@@ -485,7 +490,7 @@ class Courier:
         jobs = [partial(self._put_off, row=row, error=error) for row in late]
         if jobs:
             await self.node.submit_all(jobs, late[0].precedence)
-        self._look()
+        self.wake()
 
     def _put_off(self, tx: Transaction, row: OutboxRow, error: str, after_s: int = 0) -> None:
         """Nothing is lost: the row waits longer each time, and people see why."""
