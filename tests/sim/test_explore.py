@@ -1,9 +1,12 @@
-"""Every order of a few things, with one fault anywhere: no rule breaks, and all comes to rest."""
+"""Every order of a few things, with one fault anywhere: no rule breaks, and all comes to rest.
+
+One item only; `make soak EXPLORE=1` has two.
+"""
 
 import pytest
 
 from sim.bugs import BUGS
-from sim.explore import CROSSING, ONE, Broken, Scene, explore
+from sim.explore import ONE, Broken, Scene, explore
 
 
 def test_one_item_comes_to_rest_whatever_goes_wrong_once() -> None:
@@ -19,23 +22,12 @@ def test_one_item_comes_to_rest_whatever_goes_wrong_once() -> None:
     }  # fmt: skip
 
 
-def test_two_items_come_to_rest_in_every_order() -> None:
-    found = explore(Scene(CROSSING, answers=False, faults=False))
-    assert found.ends.keys() == {
-        "JPN: JPN's to KOR delivered and KOR's held; "
-        "KOR: JPN's held and KOR's to JPN delivered; "
-        "USA: JPN's held to KOR delivered and KOR's held to JPN delivered"
-    }
-    assert found.choices > 100
-
-
 def test_what_came_to_a_known_state_need_not_be_played_on() -> None:
-    """Without that the same ends are found, by more schedules."""
-    scene = Scene(ONE, answers=False)
+    """Without that the same ends are found."""
+    scene = Scene(ONE, answers=False, faults=False)
     short, whole = explore(scene), explore(scene, merges=False)
     assert short.ends.keys() == whole.ends.keys()
-    assert short.known > 0
-    assert short.schedules < whole.schedules
+    assert short.known > whole.known == 0
 
 
 @pytest.mark.parametrize(
