@@ -123,7 +123,7 @@ class Play:
             )
             for party in PARTIES
         }
-        items = random_.choices((1, 2, 3, 4), (74, 19, 5, 2))[0]
+        items = random_.choices((1, 2, 3, 4), (86, 11, 2, 1))[0]
         self.sorts = [self._sort() for _ in range(items)]
         self.planned = [
             random_.choices(list(FAULTS), [f.weight for f in FAULTS.values()])[0]
