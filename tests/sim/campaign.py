@@ -22,14 +22,14 @@ OFTEN = (
     # of processes
     "killed at any time", "killed after an effect", "restarted",
     # of disks
-    "commit: failed", "commit: persisted", "disk fills up",
+    "disk fills up",
     # of clocks, calendars, regimes, people
     "clock off ahead", "clock off behind",
     "a week passes", "hold",
     # what was decided
     "decide: not-in-force", "decide: not-releasable", "decide: outside-topic",
     "decide: mark-not-covered",
-    "decide: third-party-rule", "blocked: not-in-force",
+    "blocked: not-in-force",
     "refuse: agreement-differs", "refuse: refused-by-officer", "refused: refused-by-officer",
     # how it went on
     "answered 400", "answered 409", "answered 503", "event result-rejected",
@@ -39,7 +39,7 @@ OFTEN = (
 SOMETIMES = (
     *OFTEN,
     "killed before commit", "paused", "commit: disk full", "clock years behind",
-    "decide: already-holds",
+    "commit: failed", "commit: persisted", "decide: already-holds", "decide: third-party-rule",
     "killed before send", "killed before receive", "killed before answer", "paused under a lease",
     "clock years ahead", "blocked: on-hold",
     "blob append: full", "blob append: failed", "blob sync: full", "blob sync: failed",

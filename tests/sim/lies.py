@@ -35,7 +35,7 @@ from world import OFFICERS
 __all__ = ["ADDED", "LIES", "Liar"]
 
 Lie = Callable[["Liar", Hop], Hop | None]
-LIES_A_MESSAGE = 5  # that stand instead of one message, or go before it
+LIES_A_MESSAGE = 4  # that stand instead of one message, or go before it
 EARLIER = "2015-01-04T23:00:00Z"
 
 

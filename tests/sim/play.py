@@ -123,7 +123,7 @@ class Play:
             )
             for party in PARTIES
         }
-        items = random_.choices((1, 2, 3, 4), (86, 11, 2, 1))[0]
+        items = random_.choices((1, 2, 3, 4), (90, 8, 1, 1))[0]
         self.sorts = [self._sort() for _ in range(items)]
         self.planned = [
             random_.choices(list(FAULTS), [f.weight for f in FAULTS.values()])[0]
@@ -656,7 +656,7 @@ FAULTS: dict[str, Kind] = {
     "clock wrong": Kind(8, clock_wrong),
     "a week passes": Kind(4, a_week_passes),
     "hold": Kind(10, hold),
-    "lie": Kind(44, lie),
+    "lie": Kind(38, lie),
 }
 
 
