@@ -32,7 +32,7 @@ fix: $(STAMP)  ## format and repair what ruff can repair
 	$(BIN)/ruff check --fix .
 
 test: $(STAMP)  ## run every test
-	$(BIN)/pytest -n $(TEST_JOBS)
+	$(BIN)/pytest -n $(TEST_JOBS) --dist worksteal
 
 sim: $(STAMP)  ## one simulated schedule, byte for byte: its story and its trace hash (SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -m sim $(or $(SEED),0)
