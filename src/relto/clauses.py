@@ -43,10 +43,15 @@ class Citation:
         how, _, agreement = channel.rpartition("+")
         return cls(how, agreement, article)
 
+    @property
+    def clause(self) -> str:
+        """The clause that it names, without what else it stands on."""
+        return f"{self.agreement}/{self.article}"
+
     def as_basis(self) -> dict[str, str]:
         """The entry of a holder's basis for a receipt under it (DESIGN §3)."""
         if self.how:
-            return {self.how: f"{self.agreement}/{self.article}"}
+            return {self.how: self.clause}
         return {"agreement": self.agreement, "article": self.article}
 
 

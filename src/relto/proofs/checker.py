@@ -107,8 +107,7 @@ class _Check:
 
     def _moves(self, held: Held) -> Iterator[Move]:
         holder, basis, mark, _, made = held
-        by = Citation.parse(basis)
-        came = self.clauses.get(f"{by.agreement}/{by.article}", (None, None))[1]
+        came = self.clauses.get(Citation.parse(basis).clause, (None, None))[1]
         blind = isinstance(came, Share) and came.via == holder and not came.via_reads
         carries = blind and isinstance(came, Share) and holder not in came.to
         for cites, to in self.uses[holder]:

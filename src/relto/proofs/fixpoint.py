@@ -63,13 +63,6 @@ class Reach:
     moves: dict[Move, Bits] = field(default_factory=lambda: defaultdict(int))
     options: dict[Held, list[tuple[Turns, Move, Bits]]] = field(default_factory=dict)
 
-    def ever(self, held: Held) -> Bits:
-        """The classes that can be held so at some instant."""
-        found = 0
-        for bits in self.held[held].values():
-            found |= bits
-        return found
-
 
 def beginnings(model: Model, classes: Classes) -> Iterator[tuple[Held, Bits]]:
     """How the originator holds its own: under its mark, or a higher one in what it makes of it."""

@@ -182,7 +182,6 @@ class Model:
         self._tables = {a.id: equivalences(a) for a in regime.agreements.values()}
         self._topics: dict[_Names, _Names] = {}
         self._floors: dict[tuple[str, str], dict[str, int]] = {}
-        self._bodies: dict[str, Share | Onward] = {}
         self._to: dict[tuple[str, str], list[Route]] = {}  # share clauses from one to another
         self._passing: dict[tuple[str, str], list[Route]] = {}  # by holder and its basis: its hub's
         self._onward: dict[tuple[str, str], list[Route]] = {}  # by holder and agreement
@@ -193,7 +192,6 @@ class Model:
 
     def _open(self, agreement: Agreement, article: str, body: Share | Onward) -> None:
         cites = f"{agreement.id}/{article}"
-        self._bodies[cites] = body
         for path in _paths(body):
             route = self._route(agreement, cites, body, path)
             holder, to = path[0], path[-1]
@@ -262,9 +260,11 @@ class Model:
 
     def scope_of(self, citation: str) -> Scope:
         """What a citation covers, every topic named; a consent or own information any mark."""
-        named = Citation.parse(citation)
-        scope = self._bodies[f"{named.agreement}/{named.article}"].scope
-        marks = None if named.how else scope.marks
+        clause = self.regime.clause(citation)
+        assert clause is not None  # noqa: S101  # a move cites one
+        assert isinstance(clause.body, Share | Onward)  # noqa: S101  # and only one of these
+        scope = clause.body.scope
+        marks = None if Citation.parse(citation).how else scope.marks
         return Scope(scope.about, self.covered_topics(scope.topics), scope.kinds, marks)
 
     def open_to(self, classes: Classes, scope: Scope, *, marks: bool) -> Bits:
@@ -309,8 +309,8 @@ class Model:
 
     def carries(self, holder: str, basis: str) -> bool:
         """Whether that basis makes of the holder a hub that does not read (§4 (3))."""
-        named = Citation.parse(basis)
-        body = self._bodies.get(f"{named.agreement}/{named.article}")
+        clause = self.regime.clause(basis)
+        body = None if clause is None else clause.body
         return (
             isinstance(body, Share)
             and body.via == holder

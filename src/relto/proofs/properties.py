@@ -17,6 +17,7 @@ from relto.tables import Document, Problems, Table, parse, quoted
 
 __all__ = [
     "FORMS",
+    "NAMES",
     "HeldOnlyBy",
     "MarkKeeps",
     "Never",

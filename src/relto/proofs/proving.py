@@ -149,12 +149,11 @@ class _Proving:
         used: set[str] = set()
         for originator in sorted(self.regime.parties):
             reach = reach_of(model, self._classes(originator), self.instants)
-            for move in reach.moves:
-                named = Citation.parse(move.cites)
-                used.add(f"{named.agreement}/{named.article}")
-        standing = {r.cites for r in model.routes() if self.instants.changes(r.turns)}
-        for route in model.routes():  # a consent can open what has no other use
-            if route.cites in standing and isinstance(route.body, Share) and route.tables[0]:
-                used.update(route.cites for mark in model.ranks if route.stamps(mark))
-        cited = {route.cites for route in model.routes()}
-        return (Idle(cites, cites in standing) for cites in sorted(cited - used))
+            used.update(Citation.parse(move.cites).clause for move in reach.moves)
+        routes = list(model.routes())
+        standing = {r.cites for r in routes if self.instants.changes(r.turns)}
+        for route in routes:
+            shares = route.cites in standing and isinstance(route.body, Share)
+            if shares and any(map(route.stamps, route.tables[0])):  # a consent can open it
+                used.add(route.cites)
+        return (Idle(r, r in standing) for r in sorted({r.cites for r in routes} - used))

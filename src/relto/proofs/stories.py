@@ -9,7 +9,7 @@ from relto.phrases import HEADINGS
 from relto.proofs.chains import Chain, Step
 from relto.proofs.phrases import CHAINS, KINDS, PROPERTIES
 from relto.proofs.properties import (
-    FORMS,
+    NAMES,
     HeldOnlyBy,
     OnlyThrough,
     Possible,
@@ -20,8 +20,6 @@ from relto.proofs.proving import Idle, Proof, Verdict
 from relto.regime import Regime
 
 __all__ = ["account", "begun", "marked", "stepped", "story", "words"]
-
-_NAMES = {form: name for name, form in FORMS.items()}
 
 
 def words(one: Property, language: str) -> str:
@@ -38,7 +36,7 @@ def words(one: Property, language: str) -> str:
         named = [form.scope.marks, form.scope.kinds, form.scope.topics, form.scope.about]
         said = ["/".join(sorted(names)) for names in named if names is not None]
         values["scope"] = ", ".join(said) or in_language(PROPERTIES["any"], language)
-    text = in_language(PROPERTIES[_NAMES[type(form)]], language).format(**values)
+    text = in_language(PROPERTIES[NAMES[type(form)]], language).format(**values)
     if isinstance(form, OnlyThrough) and form.unless_under:
         text += in_language(PROPERTIES["unless_under"], language).format(**values)
     if isinstance(form, HeldOnlyBy) and form.agreement is not None:
@@ -111,8 +109,9 @@ def stepped(regime: Regime, before: str, step: Step, language: str) -> str:
 
 def _cited(citation: str, language: str) -> str:
     named = Citation.parse(citation)
-    clause = f"{named.agreement}/{named.article}"
-    return f"{clause} ({in_language(HEADINGS[named.how], language)})" if named.how else clause
+    if not named.how:
+        return named.clause
+    return f"{named.clause} ({in_language(HEADINGS[named.how], language)})"
 
 
 def marked(regime: Regime, mark: str) -> str:
