@@ -27,8 +27,9 @@ LAYERS: dict[str, str] = {
     "node": "alarms backups calls counter courier findings hands metrics node peering quotas "
     "recovery returning serving showing sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.backup apps.cli.decide "
-    "apps.cli.doctor apps.cli.items apps.cli.journal apps.cli.keys apps.cli.node apps.cli.prove "
-    "apps.cli.regime apps.clock apps.demo apps.demo.__main__ apps.demo.coalition",
+    "apps.cli.differing apps.cli.doctor apps.cli.items apps.cli.journal apps.cli.keys "
+    "apps.cli.node apps.cli.prove apps.cli.regime apps.clock apps.demo apps.demo.__main__ "
+    "apps.demo.coalition",
 }
 PURE = (
     "ground",

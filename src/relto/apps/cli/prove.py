@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from relto.answers import read_json
-from relto.apps.cli.regime import regime_at
+from relto.apps.cli.regime import instant_at, regime_at
 from relto.canonical import encode
 from relto.errors import CallerError, RegimeError
-from relto.instants import is_instant
 from relto.phrases import LANGUAGES
 from relto.proofs.certificates import certificate_of
 from relto.proofs.checker import check
@@ -65,10 +64,9 @@ def _run(args: argparse.Namespace) -> int:
     regime = regime_at(args.dir)
     if args.check is not None:
         return _check(args, regime)
-    if args.at is not None and not is_instant(args.at):
-        raise CallerError(f"{quoted(args.at)} is no instant such as 2015-01-05T00:00:00Z")
+    at = instant_at(args.at)
     consents = frozenset(_consent(text, regime) for text in args.with_consent)
-    proof = prove(regime, _properties(args.properties, regime), args.at, consents)
+    proof = prove(regime, _properties(args.properties, regime), at, consents)
     if args.certificate is not None:
         _write(Path(args.certificate), encode(certificate_of(proof)))
     if args.drawings is not None:

@@ -3,18 +3,15 @@
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from relto.errors import CallerError
 from relto.instants import is_instant
-from relto.proofs.differing import Permission, difference_of
-from relto.proofs.stories import words
 from relto.regime import Regime, check_regime
 from relto.stores.folder import read_folder
 from relto.tables import Problem, quoted
 
-__all__ = ["add_parser", "regime_at"]
+__all__ = ["add_parser", "instant_at", "regime_at"]
 
 PROBLEMS_SHOWN_MAX = 1_000
 
@@ -93,62 +90,16 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    if args.at is not None and not is_instant(args.at):
-        raise CallerError(f"{quoted(args.at)} is no instant such as 2015-01-05T00:00:00Z")
-    found = difference_of(regime_at(args.before), regime_at(args.after), args.at)
-    if args.json:
-        print(
-            json.dumps(
-                {
-                    "changes": [asdict(change) for change in found.changes],
-                    "properties": [
-                        {**one.shown(), "before": before, "after": after}
-                        for one, before, after in found.properties
-                    ],
-                    "permissions": [_permission(one) for one in found.permissions],
-                },
-                ensure_ascii=False,
-            )
-        )
-        return 0
-    for change in found.changes:
-        print(f"{change.what}:")
-        before, after = (dict.fromkeys(t.split("; ")) for t in (change.before, change.after))
-        for sign, parts, others in (("-", before, after), ("+", after, before)):
-            for part in parts:
-                if part and part not in others:
-                    print(f"  {sign} {part}")
-    for one, stood, stands in found.properties:
-        print(f"{_STANDS[stood]} → {_STANDS[stands]}: {words(one, 'en')}")
-    for permission in found.permissions:
-        print(_told(permission))
-    if not (found.changes or found.properties or found.permissions):
-        print("nothing differs but words")
-    return 0
+    from relto.apps.cli.differing import diff  # loads the prover: a tenth of a start
+
+    return diff(args)
 
 
-_STANDS = {None: "not stated", True: "holds", False: "BROKEN"}
-
-
-def _permission(one: Permission) -> dict[str, object]:
-    example = one.example
-    label = {
-        "mark": example.mark,
-        "topics": sorted(example.topics),
-        "about": sorted(example.about),
-        "kind": example.kind,
-    }
-    return asdict(one) | {"path": list(one.path), "example": label}
-
-
-def _told(one: Permission) -> str:
-    word = "now possible" if one.gained else "no longer possible"
-    label = [one.example.mark, *sorted(one.example.topics), *sorted(one.example.about)]
-    held = f", held by {one.basis}" if one.basis else ""
-    return (
-        f"{word}: {' → '.join(one.path)} by {one.cites}; such as {one.originator}'s "
-        f"{one.example.kind}, {', '.join(label)}{held}"
-    )
+def instant_at(text: str | None) -> str | None:
+    """What `--at` says, if it is given. Raises CallerError."""
+    if text is not None and not is_instant(text):
+        raise CallerError(f"{quoted(text)} is no instant such as 2015-01-05T00:00:00Z")
+    return text
 
 
 def _digest(args: argparse.Namespace) -> int:

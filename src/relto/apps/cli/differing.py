@@ -1,0 +1,69 @@
+"""`relto regime diff`: what a change of a regime does, as text or JSON."""
+
+import argparse
+import json
+from dataclasses import asdict
+
+from relto.apps.cli.regime import instant_at, regime_at
+from relto.proofs.differing import Permission, difference_of
+from relto.proofs.stories import words
+
+__all__ = ["diff"]
+
+_STANDS = {None: "not stated", True: "holds", False: "BROKEN"}
+
+
+def diff(args: argparse.Namespace) -> int:
+    """Print what differs between two regimes."""
+    at = instant_at(args.at)
+    found = difference_of(regime_at(args.before), regime_at(args.after), at)
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "changes": [asdict(change) for change in found.changes],
+                    "properties": [
+                        {**one.shown(), "before": before, "after": after}
+                        for one, before, after in found.properties
+                    ],
+                    "permissions": [_permission(one) for one in found.permissions],
+                },
+                ensure_ascii=False,
+            )
+        )
+        return 0
+    for change in found.changes:
+        print(f"{change.what}:")
+        before, after = (dict.fromkeys(t.split("; ")) for t in (change.before, change.after))
+        for sign, parts, others in (("-", before, after), ("+", after, before)):
+            for part in parts:
+                if part and part not in others:
+                    print(f"  {sign} {part}")
+    for one, stood, stands in found.properties:
+        print(f"{_STANDS[stood]} → {_STANDS[stands]}: {words(one, 'en')}")
+    for permission in found.permissions:
+        print(_told(permission))
+    if not (found.changes or found.properties or found.permissions):
+        print("nothing differs but words")
+    return 0
+
+
+def _permission(one: Permission) -> dict[str, object]:
+    example = one.example
+    label = {
+        "mark": example.mark,
+        "topics": sorted(example.topics),
+        "about": sorted(example.about),
+        "kind": example.kind,
+    }
+    return asdict(one) | {"path": list(one.path), "example": label}
+
+
+def _told(one: Permission) -> str:
+    word = "now possible" if one.gained else "no longer possible"
+    label = [one.example.mark, *sorted(one.example.topics), *sorted(one.example.about)]
+    held = f", held by {one.basis}" if one.basis else ""
+    return (
+        f"{word}: {' → '.join(one.path)} by {one.cites}; such as {one.originator}'s "
+        f"{one.example.kind}, {', '.join(label)}{held}"
+    )
