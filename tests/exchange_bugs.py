@@ -16,7 +16,19 @@ import test_exchange
 import test_quotas
 import test_world
 from bugs import Bug
-from relto import consignments, courier, exchange, node, peering, quotas, records, sealing, trust
+from relto import (
+    consignments,
+    courier,
+    exchange,
+    node,
+    peering,
+    quotas,
+    receiving,
+    records,
+    releasing,
+    sealing,
+    trust,
+)
 
 __all__ = ["BUGS"]
 
@@ -51,7 +63,7 @@ BUGS: dict[str, Bug] = {
         saying(
             exchange._taken,
             'changed = replace(outgoing, received_bytes=0, state="sent", since=now)',
-            "return Effects(_with_outgoing(item, index, replace(outgoing, received_bytes=0, "
+            "return Effects(with_outgoing(item, index, replace(outgoing, received_bytes=0, "
             'state="sent", since=now)), forget=(outgoing.outbox,))',
         ),
         test_exchange.test_an_item_goes_by_way_of_a_hub_that_reads,
@@ -107,7 +119,7 @@ BUGS: dict[str, Bug] = {
     ),
     "who leaves a digest out is not compared": Bug(
         saying(
-            exchange._check_again,
+            receiving._check_again,
             "if release.agreements.keys() != "
             "{Citation.parse(c).agreement for c in release.basis.values()}:",
             "if False:",
@@ -124,7 +136,7 @@ BUGS: dict[str, Bug] = {
     ),
     "two approvals of one officer count twice on arrival": Bug(
         saying(
-            exchange._lacks_approval,
+            receiving._lacks_approval,
             "len(consignment.officers) < needed",
             "len(consignment.approval_envelopes) < needed",
         ),
@@ -132,7 +144,7 @@ BUGS: dict[str, Bug] = {
     ),
     "the receiver trusts the sender's decision": Bug(
         saying(
-            exchange._arrive, "codes = _check_again(view, consignment, label, now)", "codes = ()"
+            receiving.arrive, "codes = _check_again(view, consignment, label, now)", "codes = ()"
         ),
         _case(
             test_exchange.test_the_receiver_decides_for_itself_and_refuses_with_a_signed_reason,
@@ -163,7 +175,7 @@ BUGS: dict[str, Bug] = {
         ),
     ),
     "the receipt goes before the content is here": Bug(
-        saying(exchange._arrive, "if not event.stored:", "if False:"),
+        saying(receiving.arrive, "if not event.stored:", "if False:"),
         test_exchange.test_there_is_no_receipt_before_the_ciphertext_is_whole,
     ),
     "the receipt goes before the content is on the disk": Bug(
@@ -175,7 +187,7 @@ BUGS: dict[str, Bug] = {
         test_exchange.test_a_content_that_was_receipted_survives_a_death,
     ),
     "a repeat is applied again": Bug(
-        saying(exchange._arrive, "if known is not None:", "if False:"),
+        saying(receiving.arrive, "if known is not None:", "if False:"),
         test_exchange.test_a_replayed_message_is_applied_once_and_answered_alike,
     ),
     "the manifest's signature is not checked": Bug(
@@ -229,12 +241,12 @@ BUGS: dict[str, Bug] = {
         test_exchange.test_all_recipients_are_decided_before_anything_is_kept,
     ),
     "a release is not journaled": Bug(
-        saying(exchange._release, "journal=(*effects.journal, entry),", ""),
+        saying(releasing.sign_release, "journal=(*effects.journal, entry),", ""),
         test_exchange.test_an_item_goes_directly_and_its_receipt_comes_back,
     ),
     "a refusal of what arrives is not journaled": Bug(
         saying(
-            exchange._arrive,
+            receiving.arrive,
             "Effects(item, (entry,), (Send(event.sender",
             "Effects(item, (), (Send(event.sender",
         ),
@@ -245,7 +257,7 @@ BUGS: dict[str, Bug] = {
     ),
     "a release ahead of our clock is taken at once": Bug(
         saying(
-            exchange._arrive, "if release.at > now or consignment.manifest.at > now:", "if False:"
+            receiving.arrive, "if release.at > now or consignment.manifest.at > now:", "if False:"
         ),
         test_exchange.test_a_release_from_the_future_waits_and_is_not_refused,
     ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from bugs import patched
 from exchange_bugs import saying
-from relto import canonical, exchange, node, sealing
+from relto import canonical, exchange, node, releasing, sealing
 from relto.items import Item
 from relto.links import LinkError, Request, Response
 from relto.peering import REFUSED, RETRY, Peering
@@ -188,7 +188,11 @@ LEAKS: dict[str, Leak] = {
         beside=PRIOR,
     ),
     "seq counts the item's other recipients": Leak(
-        saying(exchange._release, "seq=view.seq,", "seq=view.seq + index,"), "KOR", SEQ, 3, PRIOR
+        saying(releasing.sign_release, "seq=view.seq,", "seq=view.seq + index,"),
+        "KOR",
+        SEQ,
+        3,
+        PRIOR,
     ),
     "a number of all that the node did, in its answers": Leak(
         answering(_numbered), "KOR", ("is answered by USA /hop: body",)

@@ -15,8 +15,16 @@ from relto import canonical
 from relto.decisions import Leg
 from relto.envelope import Envelope, payload_type
 from relto.errors import CallerError, PeerError
-from relto.instants import is_instant
-from relto.marks import is_party_code
+from relto.fields import (
+    as_hex,
+    as_instant,
+    as_list,
+    as_number,
+    as_object,
+    as_party,
+    as_text,
+    require_keys,
+)
 from relto.tables import quoted
 
 __all__ = [
@@ -40,11 +48,8 @@ RECORD_BYTES_MAX = 256 * 1024
 PATH_MAX = 3
 CHAIN_MAX = 16  # releases (the prior ones and its own) or approvals that one record names
 SOURCES_MAX = 256
-SEQ_MAX = 2**53 - 1
-TEXT_CHARS_MAX = 512
 REMEMBERED = 2_048  # decoded records in memory, each from at most
 REMEMBERED_BYTES = 8 * 1024
-_HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 Json = dict[str, Any]
 
@@ -102,23 +107,23 @@ class Manifest(Record):
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        _keys(data, "manifest", "label", "ciphertext", "commitment", "at")
-        label = _object(data["label"], "label")
+        require_keys(data, "manifest", "label", "ciphertext", "commitment", "at")
+        label = as_object(data["label"], "label")
         if "id" in label:
             raise PeerError("the label of a manifest has an id; the manifest's digest is the id")
-        for entry in [label, *_list(label.get("sources", []), "sources", SOURCES_MAX)]:
+        for entry in [label, *as_list(label.get("sources", []), "sources", SOURCES_MAX)]:
             for key in ("releasable_to", "topics", "about"):
-                names = _object(entry, "source").get(key)
+                names = as_object(entry, "source").get(key)
                 if isinstance(names, list) and names != sorted(names, key=str):
                     raise PeerError(f"{key} of a label is not sorted")
-        ciphertext = _object(data["ciphertext"], "ciphertext")
-        _keys(ciphertext, "ciphertext", "sha256", "bytes")
+        ciphertext = as_object(data["ciphertext"], "ciphertext")
+        require_keys(ciphertext, "ciphertext", "sha256", "bytes")
         return cls(
             label,
-            _hex(ciphertext["sha256"], "sha256"),
-            _number(ciphertext["bytes"], "bytes"),
-            _hex(data["commitment"], "commitment"),
-            _instant(data["at"]),
+            as_hex(ciphertext["sha256"], "sha256"),
+            as_number(ciphertext["bytes"], "bytes"),
+            as_hex(data["commitment"], "commitment"),
+            as_instant(data["at"]),
         )
 
     @property
@@ -186,16 +191,18 @@ class Approval(Record):
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        _keys(data, "approval", "party", "officer", "item", "to", "path", "legs", "basis", "at")
+        require_keys(
+            data, "approval", "party", "officer", "item", "to", "path", "legs", "basis", "at"
+        )
         return cls(
-            _party(data["party"], "party"),
-            _text(data["officer"], "officer"),
-            _hex(data["item"], "item"),
-            _party(data["to"], "to"),
+            as_party(data["party"], "party"),
+            as_text(data["officer"], "officer"),
+            as_hex(data["item"], "item"),
+            as_party(data["to"], "to"),
             _path(data["path"]),
             _legs(data["legs"]),
             _basis(data["basis"]),
-            _instant(data["at"]),
+            as_instant(data["at"]),
         )
 
 
@@ -241,25 +248,27 @@ class Release(Record):
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        _keys(
+        require_keys(
             data,
             "release",
             *("item", "from", "to", "path", "legs", "basis", "seq", "at"),
             *("precedence", "approvals", "prior", "agreements"),
         )
         release = cls(
-            _hex(data["item"], "item"),
-            _party(data["from"], "from"),
-            _party(data["to"], "to"),
+            as_hex(data["item"], "item"),
+            as_party(data["from"], "from"),
+            as_party(data["to"], "to"),
             _path(data["path"]),
             _legs(data["legs"]),
             _basis(data["basis"]),
-            _number(data["seq"], "seq"),
-            _instant(data["at"]),
+            as_number(data["seq"], "seq"),
+            as_instant(data["at"]),
             _precedence(data["precedence"]),
-            tuple(_hex(a, "approval") for a in _list(data["approvals"], "approvals", CHAIN_MAX)),
-            tuple(_hex(p, "prior") for p in _list(data["prior"], "prior", CHAIN_MAX - 1)),
-            {k: _hex(v, k) for k, v in _object(data["agreements"], "agreements").items()},
+            tuple(
+                as_hex(a, "approval") for a in as_list(data["approvals"], "approvals", CHAIN_MAX)
+            ),
+            tuple(as_hex(p, "prior") for p in as_list(data["prior"], "prior", CHAIN_MAX - 1)),
+            {k: as_hex(v, k) for k, v in as_object(data["agreements"], "agreements").items()},
         )
         ends = [(leg.sender, leg.receiver) for leg in release.legs]
         if (
@@ -297,12 +306,12 @@ class Receipt(Record):
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        _keys(data, "receipt", "item", "party", "releases", "at")
+        require_keys(data, "receipt", "item", "party", "releases", "at")
         return cls(
-            _hex(data["item"], "item"),
-            _party(data["party"], "party"),
+            as_hex(data["item"], "item"),
+            as_party(data["party"], "party"),
             _chain(data["releases"]),
-            _instant(data["at"]),
+            as_instant(data["at"]),
         )
 
 
@@ -329,13 +338,13 @@ class Refusal(Record):
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        _keys(data, "refusal", "item", "party", "releases", "codes", "at")
+        require_keys(data, "refusal", "item", "party", "releases", "codes", "at")
         return cls(
-            _hex(data["item"], "item"),
-            _party(data["party"], "party"),
+            as_hex(data["item"], "item"),
+            as_party(data["party"], "party"),
             _chain(data["releases"]),
-            tuple(_text(c, "code") for c in _list(data["codes"], "codes", CHAIN_MAX)),
-            _instant(data["at"]),
+            tuple(as_text(c, "code") for c in as_list(data["codes"], "codes", CHAIN_MAX)),
+            as_instant(data["at"]),
         )
 
 
@@ -362,15 +371,15 @@ class Hold(Record):
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        _keys(data, "hold", "party", "to", "on", "seq", "at")
+        require_keys(data, "hold", "party", "to", "on", "seq", "at")
         if not isinstance(data["on"], bool):
             raise PeerError("on of a hold is not true or false")
         return cls(
-            _party(data["party"], "party"),
-            _party(data["to"], "to"),
+            as_party(data["party"], "party"),
+            as_party(data["to"], "to"),
             data["on"],
-            _number(data["seq"], "seq"),
-            _instant(data["at"]),
+            as_number(data["seq"], "seq"),
+            as_instant(data["at"]),
         )
 
 
@@ -397,16 +406,16 @@ class NodeKey(Record):
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        _keys(data, "node-key", "party", "key", "seq", "at", "expires")
+        require_keys(data, "node-key", "party", "key", "seq", "at", "expires")
         key = data["key"]
         if not isinstance(key, str) or not re.fullmatch(r"([0-9a-f]{2}){1,4096}", key):
             raise PeerError("key of a node-key is not hexadecimal")
         return cls(
-            _party(data["party"], "party"),
+            as_party(data["party"], "party"),
             key,
-            _number(data["seq"], "seq"),
-            _instant(data["at"]),
-            _instant(data["expires"]),
+            as_number(data["seq"], "seq"),
+            as_instant(data["at"]),
+            as_instant(data["expires"]),
         )
 
 
@@ -426,12 +435,12 @@ class JournalHead(Record):
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        _keys(data, "journal-head", "party", "entries", "link", "at")
+        require_keys(data, "journal-head", "party", "entries", "link", "at")
         return cls(
-            _party(data["party"], "party"),
-            _number(data["entries"], "entries"),
-            _hex(data["link"], "link"),
-            _instant(data["at"]),
+            as_party(data["party"], "party"),
+            as_number(data["entries"], "entries"),
+            as_hex(data["link"], "link"),
+            as_instant(data["at"]),
         )
 
 
@@ -460,60 +469,9 @@ def _remembered(payload: bytes, kind: Any) -> Any:
 def _decode(payload: bytes, kind: type[R]) -> R:
     data = canonical.decode(payload, size_bytes_max=RECORD_BYTES_MAX)
     try:
-        return kind.from_json(_object(data, kind.NAME))
+        return kind.from_json(as_object(data, kind.NAME))
     except CallerError as e:
         raise PeerError(str(e)) from e
-
-
-# Decoders of single values: what is not exactly right is the other side's fault.
-
-
-def _object(value: object, what: str) -> Json:
-    if not isinstance(value, dict):
-        raise PeerError(f"{what} is {quoted(value)}, not an object")
-    return value
-
-
-def _keys(data: Json, what: str, *names: str) -> None:
-    if data.keys() != set(names):
-        odd = sorted(data.keys() ^ set(names))[0]
-        raise PeerError(f"{what} has keys other than {', '.join(names)}: {quoted(odd)}")
-
-
-def _list(value: object, what: str, size_max: int) -> list[Any]:
-    if not isinstance(value, list) or len(value) > size_max:
-        raise PeerError(f"{what} is not a list of at most {size_max}")
-    return value
-
-
-def _hex(value: object, what: str) -> str:
-    if not isinstance(value, str) or not _HEX.match(value):
-        raise PeerError(f"{what} is {quoted(value)}, not 64 hexadecimal digits")
-    return value
-
-
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= TEXT_CHARS_MAX:
-        raise PeerError(f"{what} is {quoted(value)}, not a text")
-    return value
-
-
-def _party(value: object, what: str) -> str:
-    if not isinstance(value, str) or not is_party_code(value):
-        raise PeerError(f"{what} is {quoted(value)}, not a party's code")
-    return value
-
-
-def _number(value: object, what: str) -> int:
-    if type(value) is not int or not 0 <= value <= SEQ_MAX:
-        raise PeerError(f"{what} is {quoted(value)}, not a whole number")
-    return value
-
-
-def _instant(value: object) -> str:
-    if not isinstance(value, str) or not is_instant(value):
-        raise PeerError(f"{quoted(value)} is not an instant such as 2015-01-05T00:00:00Z")
-    return value
 
 
 def _precedence(value: object) -> str:
@@ -523,24 +481,24 @@ def _precedence(value: object) -> str:
 
 
 def _path(value: object) -> tuple[str, ...]:
-    path = tuple(_party(p, "path") for p in _list(value, "path", PATH_MAX))
+    path = tuple(as_party(p, "path") for p in as_list(value, "path", PATH_MAX))
     if len(path) < 2:
         raise PeerError("a path has two or three parties")
     return path
 
 
 def _chain(value: object) -> tuple[str, ...]:
-    chain = tuple(_hex(r, "release") for r in _list(value, "releases", CHAIN_MAX))
+    chain = tuple(as_hex(r, "release") for r in as_list(value, "releases", CHAIN_MAX))
     if not chain:
         raise PeerError("releases is an empty list; name the release")
     return chain
 
 
 def _basis(value: object) -> dict[str, str]:
-    basis = _object(value, "basis")
+    basis = as_object(value, "basis")
     if not 0 < len(basis) <= SOURCES_MAX:
         raise PeerError(f"basis has {len(basis)} sources; 1 to {SOURCES_MAX} are allowed")
-    return {source: _text(citation, "citation") for source, citation in basis.items()}
+    return {source: as_text(citation, "citation") for source, citation in basis.items()}
 
 
 def _leg_json(leg: Leg) -> Json:
@@ -554,15 +512,15 @@ def _leg_json(leg: Leg) -> Json:
 
 def _legs(value: object) -> tuple[Leg, ...]:
     legs = []
-    for entry in _list(value, "legs", PATH_MAX - 1):
-        data = _object(entry, "leg")
-        _keys(data, "leg", "from", "to", "mark", "protected_by")
+    for entry in as_list(value, "legs", PATH_MAX - 1):
+        data = as_object(entry, "leg")
+        require_keys(data, "leg", "from", "to", "mark", "protected_by")
         legs.append(
             Leg(
-                _party(data["from"], "from"),
-                _party(data["to"], "to"),
-                _text(data["mark"], "mark"),
-                _text(data["protected_by"], "protected_by"),
+                as_party(data["from"], "from"),
+                as_party(data["to"], "to"),
+                as_text(data["mark"], "mark"),
+                as_text(data["protected_by"], "protected_by"),
             )
         )
     return tuple(legs)

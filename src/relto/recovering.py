@@ -13,10 +13,11 @@ from relto.decisions import Deny
 from relto.envelope import Envelope
 from relto.errors import PeerError, QuestionError
 from relto.events import Effects, Recover, Send, View
-from relto.exchange import decide_again, pass_back, pass_on, stamped, with_incoming
 from relto.hop import Hop
 from relto.items import Incoming, Item, Outgoing, Proposal
+from relto.receiving import pass_on, stamped
 from relto.records import Receipt, Refusal, Release, decode_record
+from relto.releasing import decide_again, pass_back, with_incoming
 from relto.trust import Certificates, Trust
 
 __all__ = ["ON_HOLD", "GivenBack", "give_back", "is_known", "recover", "verify_given_back"]

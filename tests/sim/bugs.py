@@ -18,6 +18,7 @@ from relto import (
     node,
     payloads,
     peering,
+    receiving,
     trust,
 )
 from relto.stores import writer
@@ -115,7 +116,7 @@ _OWN: dict[str, tuple[Any, str, str]] = {
         "if True:",
     ),
     "a repeat is not answered": (
-        exchange._repeat,
+        receiving._repeat,
         "return Effects(item, (), send)",
         "return Effects(item, (), ())",
     ),
@@ -141,22 +142,22 @@ _OWN: dict[str, tuple[Any, str, str]] = {
         "if",
     ),
     "a release goes to another than it names": (
-        exchange._arrive,
+        receiving.arrive,
         "if release.next != view.party or release.sender != event.sender:",
         "if False:",
     ),
     "another edition of an agreement is taken": (
-        exchange._check_again,
+        receiving._check_again,
         "digest != view.digests[a]",
         "False",
     ),
     "marks on the legs are not compared": (
-        exchange._check_again,
+        receiving._check_again,
         "if decision.legs != release.legs:",
         "if False:",
     ),
     "approvals are not counted on arrival": (
-        exchange._lacks_approval,
+        receiving._lacks_approval,
         "if len(consignment.officers) < needed:",
         "if False:",
     ),
@@ -172,11 +173,11 @@ _OWN: dict[str, tuple[Any, str, str]] = {
     ),
     "a decline is not journaled": (
         exchange._decline,
-        'Effects(item, (_entry("decline", item.id, to=event.to, by=event.by),))',
+        'Effects(item, (entry_of("decline", item.id, to=event.to, by=event.by),))',
         "Effects(item, ())",
     ),
     "what is held is not journaled": (
-        exchange._hold_it,
+        receiving._hold_it,
         "journal=(*effects.journal, entry),",
         "",
     ),
