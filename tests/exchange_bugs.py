@@ -293,7 +293,7 @@ BUGS: dict[str, Bug] = {
         test_quotas.test_a_range_or_a_new_process_gives_a_transfer_its_time_anew,
     ),
     "the bytes of what is given up stay": Bug(
-        saying(peering.Peering._expire, "await self.node.drop_blob(release)", "pass"),
+        saying(peering.Peering._expire, "await self.node.contents.drop(release)", "pass"),
         test_quotas.test_a_half_sent_transfer_is_given_up_after_its_time_and_not_before,
     ),
     "what is given up is not journaled": Bug(

@@ -10,7 +10,7 @@ from typing import Any
 
 from bugs import patched
 from exchange_bugs import saying
-from relto import canonical, exchange, node, releasing, sealing
+from relto import canonical, exchange, holds, node, releasing, sealing
 from relto.items import Item
 from relto.links import LinkError, Request, Response
 from relto.peering import REFUSED, RETRY, Peering
@@ -179,7 +179,7 @@ ANOTHER_ANSWER = ("is answered by USA /hop: status", "is answered by USA /hop: b
 LEAKS: dict[str, Leak] = {
     "seq counts all records instead of milliseconds": Leak(
         saying(
-            node.Node._next_seq,
+            node.Node.next_seq,
             "return max(last + 1, int(self.clock.now().timestamp() * 1000))",
             "return last + 1",
         ),
@@ -283,7 +283,7 @@ LEAKS: dict[str, Leak] = {
         _of_spokes(*OF_THE_ID),
     ),
     "a hold sends everything again": Leak(
-        saying(node.Node.hold, "if not self._passes(tx, row, record.to):", "if False:"),
+        saying(holds.Holds.lay, "if not self._passes(tx, row, record.to):", "if False:"),
         "USA",
         _of_spokes("another line"),
         7,

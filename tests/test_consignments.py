@@ -560,7 +560,7 @@ async def test_what_was_given_under_another_agreement_does_not_go_on_under_this_
         hub.certificates,
         {item: key},
         {},
-        {item: b"".join(world["USA"].node.ciphertext(hub))},
+        {item: b"".join(world["USA"].node.contents.ciphertext(hub))},
     )
     hop = knowing(hop, smith.certificate, keys_of("USA").node.certificate)
     assert await world.post("USA", "JPN", hop) == 200

@@ -19,6 +19,7 @@ from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError
 from relto.events import Arrive, Complete, Decline, Dispatch, NotYet, Offer, Refused, Taken
 from relto.exchange import step
+from relto.holds import Holds
 from relto.hop import Hop
 from relto.instants import moment
 from relto.items import Item
@@ -570,7 +571,7 @@ async def _approved(world: World, party: str, *to: str, **options: Any) -> str:
 
 def _bodies(world: World, party: str, item: str) -> Payload:
     node = world[party].node
-    return node.payload(node.item(item))
+    return node.contents.payload(node.item(item))
 
 
 @in_world()
@@ -626,7 +627,7 @@ def test_a_hub_that_does_not_read_carries_what_it_cannot_open(topic: str) -> Non
         hub = world["USA"].item(item)
         assert (hub.key, hub.state) == (None, "passing")
         with pytest.raises(CallerError, match="without being able to read"):
-            world["USA"].node.payload(hub)
+            world["USA"].node.contents.payload(hub)
         assert _bodies(world, "JPN", item).body == b"canary"
         assert world["KOR"].outgoing(item, "JPN").state == "delivered"
         for sight in world.sights:
@@ -868,7 +869,7 @@ async def test_a_hold_that_was_lifted_cannot_be_laid_again_by_replaying_it(world
     await world.hold("KOR", "USA", on=False)
     with pytest.raises(Refused_):
         await world.asked("KOR", "POST", "/holds", body)
-    assert world["KOR"].node.draft_hold("USA", on=True).seq > record.seq
+    assert Holds(world["KOR"].node).draft("USA", on=True).seq > record.seq
     smith = keys_of("USA").officers["smith"]
     foreign = {
         "hold": smith.sign(record).to_json(),

@@ -142,7 +142,7 @@ async def test_what_was_given_up_comes_again_from_its_sender_and_is_whole(world:
     for _ in range(3):
         await world.settle()
     assert states(world, [item]) == ["delivered"]
-    assert world["JPN"].node.payload(world["JPN"].item(item)).body == LARGE
+    assert world["JPN"].node.contents.payload(world["JPN"].item(item)).body == LARGE
 
 
 @in_world("carried", quota=Quota(transfer_idle_s=100))

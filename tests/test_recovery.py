@@ -105,7 +105,7 @@ def test_what_was_done_since_an_old_copy_is_known_again(party: str) -> None:
             r.record_id for o in whole.outgoing for r in o.results
         }
         assert (back.held_as, dict(back.basis)) == (whole.held_as, dict(whole.basis))
-        assert world[party].node.payload(back) == world[party].node.payload(whole)
+        assert world[party].node.contents.payload(back) == world[party].node.contents.payload(whole)
         assert world[party].outbox() == []
         assert [e["why"] for e in world[party].journal("behind")] == ["older"]
         assert len(world[party].journal("caught-up")) == 1
@@ -151,7 +151,7 @@ def test_what_passed_a_hub_that_does_not_read_is_readable_again_after_a_total_lo
         if party == "USA":
             assert (back.key, back.state) == (None, "passing")
         else:
-            assert world[party].node.payload(back).body == b"past it"
+            assert world[party].node.contents.payload(back).body == b"past it"
         assert world[party].node.behind == ""
         assert world[party].outbox() == []
         nothing_twice(world, item)
@@ -178,7 +178,7 @@ async def test_a_node_with_newly_certified_keys_has_back_what_the_old_ones_signe
         await ask(world, recovery)
         back = world["KOR"].item(item)
         assert [o.state for o in back.outgoing] == ["delivered"]
-        assert world["KOR"].node.payload(back).body == b"what was seen"
+        assert world["KOR"].node.contents.payload(back).body == b"what was seen"
 
 
 @in_world("carried")

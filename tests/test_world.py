@@ -194,7 +194,7 @@ class Play:
 
     def _check_item(self, maker: str, item: Item, everywhere: dict[str, dict[str, Item]]) -> None:
         trust = self.world[maker].node.trust
-        payload = self.world[maker].node.payload(item)
+        payload = self.world[maker].node.contents.payload(item)
         for outgoing in item.outgoing:
             to = outgoing.proposal.to
             there = everywhere[to].get(item.id)
@@ -203,7 +203,7 @@ class Play:
             assert outgoing.state == answer_of(trust, item, outgoing)
             if outgoing.state == "delivered":
                 assert there is not None
-                assert self.world[to].node.payload(there) == payload
+                assert self.world[to].node.contents.payload(there) == payload
             else:
                 assert there is None or there.state in ("received", "refused")
 
@@ -289,7 +289,7 @@ def _plays_with_a_death(topic: str, moment: int | None, fault: Fault) -> int:
         world.plan_fault = plan
         watch(world)
         item = world.run(_one_item(world, topic))
-        assert world["JPN"].node.payload(world["JPN"].item(item)).body == CANARY
+        assert world["JPN"].node.contents.payload(world["JPN"].item(item)).body == CANARY
         assert [len(world[p].journal("held")) for p in ("USA", "JPN")] == [1, 1]
         check_all(world)
         check_kept_secret(world, CANARY)

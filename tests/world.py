@@ -453,7 +453,7 @@ class Place:
         self.peering = Peering(self.node, self.couriers)
         self.counter = Counter(self.node, self.couriers)
         await self.node.renew_key()
-        await self.node.sweep()
+        await self.node.contents.sweep()
         for courier in self.couriers.values():
             if lanes:
                 await courier.start()

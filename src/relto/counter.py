@@ -20,6 +20,7 @@ from relto.errors import CallerError, PeerError, StoreFull
 from relto.events import Approve, Decline, Offer, Refused
 from relto.explanations import banner
 from relto.framing import framed, read_head, read_object
+from relto.holds import Holds
 from relto.instants import is_instant, moment
 from relto.items import Item, Outgoing, Proposal
 from relto.journals import row_line
@@ -61,6 +62,7 @@ class Counter:
         self.couriers = couriers
         self.sightings = Sightings(node, couriers)
         self.showing = Showing(node)
+        self.holds = Holds(node)
         self._routes: list[
             tuple[str, re.Pattern[str], Callable[..., Awaitable[Json | bytes | Response]]]
         ] = [
@@ -439,13 +441,13 @@ class Counter:
 
     async def _draft_hold(self, request: Request, who: str) -> Json:
         body = read_object(request.body)
-        hold = self.node.draft_hold(str(body.get("to", "")), on=body.get("on") is not False)
+        hold = self.holds.draft(str(body.get("to", "")), on=body.get("on") is not False)
         return {"hold": _b64(hold.encode())}
 
     async def _hold(self, request: Request, who: str) -> Json:
         body = read_object(request.body)
         envelope = Envelope.from_json(body.get("hold", {}))
-        record = await self.node.hold(envelope, _from_b64(body.get("certificate")))
+        record = await self.holds.lay(envelope, _from_b64(body.get("certificate")))
         return {"to": record.to, "on": record.on}
 
     async def _clock(self, request: Request, who: str) -> Json:

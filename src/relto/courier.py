@@ -454,7 +454,7 @@ class Courier:
         said = await self.calls.send_range(owed.release, offset, data, owed.lease_until_ms)
         if said.word == "refused" and offset + size == owed.size_bytes:
             # Either the peer has something against it, or what we sent was not what we signed.
-            await asyncio.to_thread(self.node.require_whole, owed.item)
+            await asyncio.to_thread(self.node.contents.require_whole, owed.item)
         return said
 
     def _answered(self, owed: Owed, said: Said, tx: Transaction) -> None:
@@ -536,7 +536,7 @@ class Courier:
             keys[item.id] = payload_key
         ciphertexts: dict[str, bytes] = {}
         if item.manifest.ciphertext_bytes <= INLINE_BYTES_MAX:
-            ciphertexts[item.id] = b"".join(node.ciphertext(item))
+            ciphertexts[item.id] = b"".join(node.contents.ciphertext(item))
         return Hop(
             records, item.certificates.for_envelopes(records), keys, sealed_keys, ciphertexts
         )

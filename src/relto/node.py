@@ -6,9 +6,8 @@ through `relto.courier`.
 """
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from relto import canonical, seal, streams
 from relto import envelope as dsse
 from relto.alarms import Alarm, is_any_due, raise_alarms, watch
 from relto.config import Config
+from relto.contents import Contents, part_of
 from relto.decisions import Engine
 from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError, StoreBroken, StoreFull
@@ -27,25 +27,23 @@ from relto.instants import instant, moment
 from relto.items import Item
 from relto.links import Stream
 from relto.logs import FIELDS
-from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes, read_header, unpad_stream
+from relto.payloads import HEADER_BYTES_MAX, Payload, bucket_size_bytes
 from relto.ports import SALT_BYTES, OutboxRow, Reader, Signer, Store, Transaction
 from relto.quotas import Quotas
 from relto.records import (
     PRECEDENCES,
-    Hold,
     JournalHead,
     Manifest,
     NodeKey,
-    decode_record,
     digest_of,
 )
 from relto.recovering import recover
 from relto.seal import HpkePrivateKey
-from relto.sealing import BLOB_PART_BYTES, Sealing
+from relto.sealing import Sealing
 from relto.shared import note_event
 from relto.stores.writer import Commits
 from relto.system import Surroundings
-from relto.trust import Certificates, Trust
+from relto.trust import Trust
 from relto.turns import Turns
 
 __all__ = ["Node", "NodeSecrets"]
@@ -122,6 +120,7 @@ class Node:
         self.writer = writer
         self.on_entry: Callable[[Mapping[str, Any]], None] | None = None  # of the journal
         self.turns = Turns()
+        self.contents = Contents(store, self.payload_key)
         self.quotas = Quotas(config.quota, self.clock.monotonic_ms)
         self._items: dict[str, tuple[bytes, Item]] = {}  # as last decoded or encoded
         self._hpke_keys: dict[str, HpkePrivateKey] = {}
@@ -220,7 +219,7 @@ class Node:
             self.party,
             self.engine,
             self.secrets.signer,
-            self._next_seq(tx),
+            self.next_seq(tx),
             self.read_item(tx, item_id),
             self.held_to(tx),
             self.engine.regime.agreement_digests,
@@ -358,13 +357,13 @@ class Node:
         tx.outbox_remove(number)
         tx.delete("owed", _owed(peer, result))
 
-    def _next_seq(self, tx: Reader) -> int:
+    def next_seq(self, tx: Reader) -> int:
         """max(last + 1, milliseconds): gaps say nothing (DESIGN §6, settled details)."""
         last = int(tx.meta("seq") or b"0")
         return max(last + 1, int(self.clock.now().timestamp() * 1000))
 
     def _use_seq(self, tx: Transaction) -> int:
-        seq = self._next_seq(tx)
+        seq = self.next_seq(tx)
         tx.set_meta("seq", str(seq).encode())
         return seq
 
@@ -562,7 +561,7 @@ class Node:
             await _done(sealing.finish, in_place=in_place)
             return await self._draft(label, sealing, key, to, precedence, basis, by)
         except (Exception, asyncio.CancelledError):
-            await self.drop_blob(name)
+            await self.contents.drop(name)
             raise
 
     async def _draft(
@@ -596,24 +595,6 @@ class Node:
 
         return await self._happen(item, event, job, PRECEDENCES.index(precedence))
 
-    async def sweep(self) -> None:
-        """At start: remove the contents that a crash left without a row that refers to them."""
-
-        def unreferenced() -> list[str]:
-            with self.store.read() as reader:
-                return [
-                    name
-                    for name in self.store.blob_names()
-                    if reader.get("blob", name) is None and reader.get("receiving", name) is None
-                ]
-
-        for name in await asyncio.to_thread(unreferenced):
-            await self.drop_blob(name)
-
-    async def drop_blob(self, stored: str) -> None:
-        if stored not in ("", "row"):
-            await asyncio.to_thread(lambda: self.store.blob_remove(stored))
-
     def item(self, item_id: str) -> Item:
         """Raises CallerError if there is none."""
         with self.store.read() as reader:
@@ -622,76 +603,17 @@ class Node:
             raise CallerError("no such item here; see relto inbox and relto review list")
         return item
 
-    def ciphertext(self, item: Item) -> Iterator[bytes]:
-        """All of an item's ciphertext, in pieces of at most `BLOB_PART_BYTES`."""
-        if item.stored == "row":
-            with self.store.read() as reader:
-                data = reader.get("ciphertext", item.id)
-            yield data or b""
-            return
-        if not item.stored:
-            raise CallerError("the item's ciphertext is not here yet")
-        size = self.store.blob_size(item.stored)
-        for offset in range(0, size, BLOB_PART_BYTES):
-            yield self.store.blob_read(item.stored, offset, min(BLOB_PART_BYTES, size - offset))
-
-    def require_whole(self, item: Item) -> None:
-        """Raises StoreBroken where the ciphertext is not the one that the manifest states."""
-        digest = hashlib.sha256()
-        for piece in self.ciphertext(item):
-            digest.update(piece)
-        if digest.hexdigest() != item.manifest.ciphertext_sha256:
-            raise StoreBroken(f"the ciphertext of {item.id} is damaged in the store")
-
-    def open_payload(self, item: Item) -> tuple[Payload, int, Iterator[bytes]]:
-        """The header of an item's payload, the size of its body, and its body in pieces.
-
-        Nothing comes out before everything held: a first pass checks digest, key, every chunk and
-        the padding, a second one, which checks each chunk once more, gives the body.
-
-        Raises CallerError where this node may not read it, PeerError where the maker's payload
-        is none.
-        """
-        key = self.payload_key(item)
-        if key is None:
-            raise CallerError("this node carries the item without being able to read it")
-        self.require_whole(item)
-        commitment = bytes.fromhex(item.manifest.commitment)
-
-        def plaintext() -> tuple[Payload, Iterator[bytes]]:
-            chunks = streams.decrypt_stream(key, self.ciphertext(item), commitment=commitment)
-            return read_header(unpad_stream(chunks))
-
-        def again() -> Iterator[bytes]:
-            try:
-                yield from plaintext()[1]
-            except PeerError as e:  # all of it held a moment ago
-                raise StoreBroken(
-                    f"the ciphertext of {item.id} was damaged in the store while it was read"
-                ) from e
-
-        payload, body = plaintext()
-        size = sum(map(len, body))
-        return payload, size, again()
-
-    def payload(self, item: Item) -> Payload:
-        """The payload of an item, whole. Raises as `open_payload` does."""
-        payload, _, body = self.open_payload(item)
-        return Payload(payload.header, b"".join(body))
-
     async def read_payload(self, item: Item, by: str) -> tuple[Payload, Stream]:
         """The payload's header and its body, after the reading is in the journal (rule 4)."""
         entry = {"event": "read", "item": item.id, "by": by}
         await self.submit(lambda tx: self.journal(tx, entry, self.clock.instant()))
-        payload, size, body = await asyncio.to_thread(self.open_payload, item)
+        payload, size, body = await asyncio.to_thread(self.contents.open, item)
 
         async def pieces() -> AsyncIterator[bytes]:
-            while part := await asyncio.to_thread(_part, body):
+            while part := await asyncio.to_thread(part_of, body):
                 yield part
 
         return payload, Stream(size, pieces())
-
-    # holds
 
     def held_to(self, reader: Reader) -> frozenset[str]:
         """Parties to whom an officer stopped all releases."""
@@ -700,69 +622,6 @@ class Node:
         rows = reader.listing("hold", state="on", limit=LISTING_MAX)
         return frozenset(row.key for row in rows)
 
-    def draft_hold(self, to: str, *, on: bool) -> Hold:
-        if to not in self.engine.regime.parties or to == self.party:
-            raise CallerError(f'no other party "{to}" in the regime')
-        with self.store.read() as reader:
-            seq = self._next_seq(reader)
-        return Hold(self.party, to, on, seq, self.clock.instant())
-
-    async def hold(self, envelope: Envelope, certificate: bytes) -> Hold:
-        """Stop, or lift the stop of, all releases to a party: an officer's signed record."""
-        record = decode_record(envelope, Hold)
-        verified = self.trust.verify(
-            envelope,
-            Hold,
-            party=self.party,
-            roles=("officer",),
-            at=record.at,
-            certificates=Certificates.of([certificate]),
-        )
-        if record.party != self.party:
-            raise CallerError("the hold is another party's")
-
-        def job(tx: Transaction) -> list[str]:
-            known = tx.get("hold", record.to)
-            if known is not None:
-                last = decode_record(Envelope.decode(known, size_bytes_max=RECORD_BYTES_MAX), Hold)
-                if last.seq >= record.seq:
-                    raise CallerError("a later hold of this party stands already; sign anew")
-            self.raise_seq(tx, record.seq)
-            state = "on" if record.on else "off"
-            tx.put("hold", record.to, envelope.encode(), state=state)
-            entry = {"event": "hold", "to": record.to, "on": record.on}
-            self.journal(tx, {**entry, "by": verified[0].name or ""}, self.clock.instant())
-            peers = set()
-            after = 0
-            while rows := tx.outbox_rows(None, after, LISTING_MAX):
-                after = rows[-1].number
-                for row in rows:
-                    if not self._passes(tx, row, record.to):
-                        continue  # it goes on in its own time: others see nothing of the hold
-                    tx.outbox_reschedule(
-                        row.number, due_ms=0, attempts=row.attempts, error=row.error
-                    )
-                    tx.outbox_lease(
-                        row.number, row.lease_until_ms
-                    )  # what is leaving is not doubled
-                    peers.add(row.peer)
-            return sorted(peers)
-
-        self.wake(await self.submit(job))
-        return record
-
-    def _passes(self, tx: Transaction, row: OutboxRow, party: str) -> bool:
-        """Whether a row is a release that goes by `party`, and that nobody has taken yet."""
-        body: Any = canonical.decode(row.body, size_bytes_max=len(row.body))
-        release = body.get("release")
-        item = self.read_item(tx, row.subject)
-        outgoing = None if item is None or release is None else item.outgoing_by(release)
-        return (
-            outgoing is not None
-            and outgoing.state in ("ready", "blocked")
-            and party in outgoing.proposal.path[1:]
-        )
-
 
 async def _done(work: Callable[..., None], *args: Any, in_place: bool) -> None:
     """Have it done: in place, or by a thread while others go on."""
@@ -770,16 +629,6 @@ async def _done(work: Callable[..., None], *args: Any, in_place: bool) -> None:
         work(*args)
     else:
         await asyncio.to_thread(work, *args)
-
-
-def _part(pieces: Iterator[bytes]) -> bytes:
-    """The next pieces, together about `BLOB_PART_BYTES`: a thread is not asked for each chunk."""
-    part = bytearray()
-    for piece in pieces:
-        part += piece
-        if len(part) >= BLOB_PART_BYTES:
-            break
-    return bytes(part)
 
 
 def _owed(peer: str, result: Envelope) -> str:

@@ -161,7 +161,7 @@ class Peering:
 
         if await self.node.submit(job):
             self.node.quotas.ended(release)
-            await self.node.drop_blob(release)
+            await self.node.contents.drop(release)
             log.warning("transfer-expired", extra={"peer": peer, "item": item, "release": release})
 
     async def _route(self, peer: str, request: Request) -> Response:
@@ -475,7 +475,7 @@ class Peering:
         self.node.follow(effects)
         self._note_passing(peer, effects, release)
         if effects.item is not None and effects.item.stored != release:
-            await self.node.drop_blob(release)
+            await self.node.contents.drop(release)
         return size
 
     def _settle(self, release: str, size: int) -> str:

@@ -300,10 +300,10 @@ class Recovery:
         try:
             effects: Effects = await node.submit(job, ROUTINE)
         except ReltoError:
-            await node.drop_blob(stored)
+            await node.contents.drop(stored)
             raise
         if effects.item is not None and effects.item.stored != stored:
-            await node.drop_blob(stored)
+            await node.contents.drop(stored)
         if node.behind in ("", "new"):
             node.behind = why
             node.unasked = set(self.couriers) - self._asked
@@ -405,7 +405,7 @@ class Recovery:
                 offset += len(part)
             await asyncio.to_thread(store.blob_sync, name)
         if digest.hexdigest() != consignment.manifest.ciphertext_sha256:
-            await self.node.drop_blob(name)
+            await self.node.contents.drop(name)
             raise PeerError("the ciphertext is not the one that the manifest states")
         return name, data
 

@@ -190,7 +190,7 @@ class Returning:
             elif peer in item.sealed_keys:
                 sealed_keys[item.id] = item.sealed_keys[peer]
             if item.manifest.ciphertext_bytes <= INLINE_BYTES_MAX:
-                ciphertexts[item.id] = b"".join(self.node.ciphertext(item))
+                ciphertexts[item.id] = b"".join(self.node.contents.ciphertext(item))
         return Hop(given.records, given.certificates, keys, sealed_keys, ciphertexts)
 
     def _range(self, item: Item, given: GivenBack, offset: int) -> Response:

@@ -181,7 +181,7 @@ async def serve(
         recovery = Recovery(node, couriers)
         await recovery.begin()
         await node.renew_key()
-        await node.sweep()
+        await node.contents.sweep()
         counter = Counter(node, couriers)
         peering = Peering(node, couriers)
         peers = Server(

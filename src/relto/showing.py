@@ -52,7 +52,7 @@ class Showing:
     def _title(self, item: Item) -> str | None:
         if item.key is None or item.stored != "row":
             return None
-        return str(self.node.payload(item).header["title"])
+        return str(self.node.contents.payload(item).header["title"])
 
     def _way(self, item: Item, outgoing: Outgoing, *, is_new: bool) -> Json:
         """Where the item stands on its way to one party, as people see it."""

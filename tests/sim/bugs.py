@@ -12,6 +12,7 @@ from exchange_bugs import saying
 from relto import (
     calls,
     consignments,
+    contents,
     courier,
     exchange,
     items,
@@ -137,7 +138,7 @@ _OWN: dict[str, tuple[Any, str, str]] = {
         "if False:",
     ),
     "contents that rows refer to are swept": (
-        node.Node.sweep,
+        contents.Contents.sweep,
         'if reader.get("blob", name) is None and',
         "if",
     ),

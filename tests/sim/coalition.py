@@ -251,7 +251,7 @@ class Place:
         writer = SimWriter(self, process)
         node = Node(self.config, self.disk, writer, self.engine, self.trust, self.secrets, around)
         await node.renew_key()
-        await node.sweep()
+        await node.contents.sweep()
         couriers = {
             peer.party: Courier(node, peer, SimLink(self, process, peer.party))
             for peer in self.config.peers.values()

@@ -543,7 +543,7 @@ def _consignment(liar: Liar, item: Item, records: tuple[Envelope, ...]) -> Hop:
         item.certificates.for_envelopes(records),
         {} if key is None else {item.id: key},
         {} if key is not None else dict(list(item.sealed_keys.items())[:1]),
-        {item.id: b"".join(node.ciphertext(item))} if small else {},
+        {item.id: b"".join(node.contents.ciphertext(item))} if small else {},
     )
 
 
