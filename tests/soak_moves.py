@@ -5,10 +5,10 @@ Results are for evidence/: how many questions, what was allowed, and where the t
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 
+from commits import present_commit
 from pact_moves import compared
 
 QUESTIONS_OF_A_REGIME = 50
@@ -19,9 +19,7 @@ def main() -> int:
     parser.add_argument("questions", type=int)
     parser.add_argument("--seed", type=int, default=1000)
     args = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = present_commit()
     start = time.monotonic()
     asked = allowed = differ = 0
     seed = args.seed

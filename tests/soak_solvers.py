@@ -3,10 +3,10 @@
 import argparse
 import json
 import random
-import subprocess
 import sys
 import time
 
+from commits import present_commit
 from relto.proofs.properties import default_properties
 from relto.proofs.proving import prove
 from relto.regime import load_regime
@@ -19,9 +19,7 @@ def main() -> int:
     parser.add_argument("regimes", type=int)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = present_commit()
     start = time.monotonic()
     holding = broken = differ = silent = obligations = 0
     for seed in range(args.seed, args.seed + args.regimes):

@@ -9,12 +9,12 @@ import hashlib
 import json
 import logging
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
 from typing import Any
 
+from commits import present_commit
 from leaks import LEAKS, Leak
 from transcripts import compared, digest
 from two_worlds import VIEWERS, difference, pair_of, transcripts
@@ -28,9 +28,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = present_commit()
     played = {viewer: play(viewer, args.seed, args.pairs) for viewer in VIEWERS}
     leaks = {name: pairs_to_find(leak) for name, leak in LEAKS.items()}
     found = [leak["pairs"] for leak in leaks.values() if leak["is_in_its_place"]]

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from commits import present_commit
 from crash.nodes import DESTINATION, Victims, under_load
 from e2e.nodes import PARTIES, make_keys, until
 from relto.apps.demo.coalition import Outcome
@@ -166,9 +167,8 @@ def main() -> int:
         finally:
             earlier.remove()
     wrong = sum(len(run[kind]) for run in runs for kind in ("lost", "repeated", "unexpected"))
-    present = _run("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD").strip()
     result = {
-        "from": args.commit, "to": present, "runs": runs, "findings": wrong,
+        "from": args.commit, "to": present_commit(), "runs": runs, "findings": wrong,
         "seconds": round(time.monotonic() - start),
     }  # fmt: skip
     print(json.dumps(result, indent=1))

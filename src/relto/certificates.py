@@ -2,11 +2,10 @@
 
 One level: a party CA (self-signed, pathlen 0) issues leaves, each for one role. Who holds a leaf is
 said in its single SAN URI, `relto://KOR/officer/kim`; a certificate for exercises says
-`relto-exercise://` there, and so does the CA that may issue it. Pure: keys and `now` are arguments.
+`relto-exercise://` there, and so does the CA that may issue it. Pure. `relto.issuing` makes them.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -28,13 +27,12 @@ __all__ = [
     "LEAF_ROLES",
     "LIFE",
     "REMEMBERED",
+    "TLS_PURPOSES",
     "Identity",
     "algorithm_of",
     "decode_certificate",
     "fingerprint",
     "identity_of",
-    "issue",
-    "make_ca",
     "spoken",
     "verify_ca",
     "verify_leaf",
@@ -66,7 +64,7 @@ _URI = re.compile(
     re.ASCII,
 )
 _FINGERPRINT = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
-_TLS_PURPOSES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+TLS_PURPOSES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 _CHECKED = frozenset(  # the extensions that the checks below read; another that is critical refuses
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -120,83 +118,6 @@ class Identity:
     def __str__(self) -> str:
         words = ["EXERCISE"] if self.exercise else []
         return " ".join([*words, self.party, self.role, *([self.name] if self.name else [])])
-
-
-def make_ca(
-    party: str,
-    *,
-    key: ec.EllipticCurvePrivateKey,
-    now: datetime,
-    exercise: bool = False,
-    validity: tuple[datetime, datetime] | None = None,
-    serial: int | None = None,
-) -> x509.Certificate:
-    """A self-signed CA of `party`. Only one for exercises takes a `validity`, which covers `now`.
-
-    Raises:
-        CallerError: a malformed party, a key of another kind, a validity that cannot be.
-    """
-    identity = Identity(party, "ca", None, exercise)
-    _need_algorithm(key.public_key(), identity.role)
-    builder = _builder(identity, key.public_key(), _span(identity, now, validity), serial)
-    return (
-        builder.issuer_name(_subject(identity))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(sign_certificates=True), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-
-
-def issue(
-    *,
-    ca: x509.Certificate,
-    ca_key: ec.EllipticCurvePrivateKey,
-    public_key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey,
-    role: str,
-    name: str | None = None,
-    now: datetime,
-    validity: tuple[datetime, datetime] | None = None,
-    dns_names: Sequence[str] = ("localhost",),
-    serial: int | None = None,
-) -> x509.Certificate:
-    """A leaf by which the CA's party vouches for `public_key` in `role`; exercise as its CA is.
-
-    `dns_names` go into a `tls` leaf alone. Only exercise leaves take a `validity`: the clock of an
-    exercise may run in another year than TLS, which uses system time, so it covers `now` as well.
-
-    Raises:
-        CallerError: `ca` is no CA of ours or `ca_key` is not its key; a key of a kind that the role
-            does not take; a validity that reaches beyond the CA's.
-    """
-    try:
-        issuer = identity_of(ca)
-    except PeerError as error:
-        raise CallerError(f"cannot issue: {error}") from error
-    if issuer.role != "ca" or ca_key.public_key() != ca.public_key():
-        raise CallerError(f"cannot issue: the key given is not the CA key of {issuer.party}")
-    if role not in LEAF_ROLES:
-        raise CallerError(f"cannot issue for role {_quoted(role)}; roles: {', '.join(LEAF_ROLES)}")
-    identity = Identity(issuer.party, role, name, issuer.exercise)
-    _need_algorithm(public_key, role)
-    span = _span(identity, now, validity)
-    if span[0] < ca.not_valid_before_utc or span[1] > ca.not_valid_after_utc:
-        raise CallerError(
-            f"cannot issue {identity}: its validity {_shown(*span)} reaches beyond its CA's, "
-            f"{_shown(ca.not_valid_before_utc, ca.not_valid_after_utc)}; make a new CA"
-        )
-    builder = (
-        _builder(identity, public_key, span, serial, dns_names if role == "tls" else ())
-        .issuer_name(ca.subject)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        # PDF readers want non-repudiation (contentCommitment) of whoever signs a document.
-        .add_extension(_usage(sign_documents=role in ("officer", "signing")), critical=True)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-        )
-    )
-    if role == "tls":
-        builder = builder.add_extension(x509.ExtendedKeyUsage(_TLS_PURPOSES), critical=False)
-    return builder.sign(ca_key, hashes.SHA256())
 
 
 def verify_leaf(leaf: bytes, *, ca: bytes, party: str, role: str, at: datetime) -> x509.Certificate:
@@ -385,72 +306,6 @@ def algorithm_of(public_key: PublicKey) -> str:
     return type(public_key).__name__.removesuffix("PublicKey")
 
 
-def _span(
-    identity: Identity, now: datetime, validity: tuple[datetime, datetime] | None
-) -> tuple[datetime, datetime]:
-    if now.utcoffset() is None:
-        raise CallerError(f'instant "{now}": has no time zone')
-    if validity is None:
-        start = now.replace(microsecond=0)  # X.509 has whole seconds
-        return start, start + LIFE[identity.role]
-    if not identity.exercise:
-        raise CallerError(f"{identity}: only certificates for exercises take a validity of choice")
-    if any(t.utcoffset() is None or t.microsecond for t in validity):
-        raise CallerError(f"{identity}: validity needs a time zone and whole seconds")
-    if not validity[0] <= now <= validity[1]:
-        raise CallerError(
-            f"{identity}: validity {_shown(*validity)} does not cover the present, "
-            f"{now:%Y-%m-%d}; TLS would refuse it, since it uses system time"
-        )
-    return validity
-
-
-def _builder(
-    identity: Identity,
-    public_key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey,
-    span: tuple[datetime, datetime],
-    serial: int | None,
-    dns_names: Sequence[str] = (),
-) -> x509.CertificateBuilder:
-    names = [x509.UniformResourceIdentifier(identity.uri), *(x509.DNSName(d) for d in dns_names)]
-    return (
-        x509.CertificateBuilder()
-        .subject_name(_subject(identity))
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number() if serial is None else serial)
-        .not_valid_before(span[0])
-        .not_valid_after(span[1])
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-    )
-
-
-def _subject(identity: Identity) -> x509.Name:
-    # For people: the SAN URI is what counts. X.520 bounds a common name to 64 characters.
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(identity)[:64])])
-
-
-def _usage(*, sign_certificates: bool = False, sign_documents: bool = False) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not sign_certificates,
-        content_commitment=sign_documents,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=sign_certificates,
-        crl_sign=sign_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _need_algorithm(public_key: PublicKey, role: str) -> None:
-    if algorithm_of(public_key) != ALGORITHM[role]:
-        raise CallerError(
-            f'role "{role}" takes a {ALGORITHM[role]} key, got {algorithm_of(public_key)}'
-        )
-
-
 def _check_critical(certificate: x509.Certificate, what: str) -> None:
     for extension in certificate.extensions:
         if extension.critical and extension.oid not in _CHECKED:
@@ -479,9 +334,9 @@ def _check_key(certificate: x509.Certificate, role: str, what: str) -> None:
         raise PeerError(f"{what}: key usage is not that of a leaf that signs")
     purposes = set(_extension(certificate, x509.ExtendedKeyUsage) or ())
     if role == "tls":
-        if not purposes.issuperset(_TLS_PURPOSES):
+        if not purposes.issuperset(TLS_PURPOSES):
             raise PeerError(f"{what}: is not for both ends of TLS (serverAuth, clientAuth)")
-    elif not purposes.isdisjoint({*_TLS_PURPOSES, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}):
+    elif not purposes.isdisjoint({*TLS_PURPOSES, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}):
         raise PeerError(f'{what}: is for TLS, which role "{role}" is not')
 
 
@@ -511,7 +366,3 @@ def _quoted(text: str) -> str:
     """`text` in quotes, on one line whatever someone put in it, and cut where it is long."""
     plain = text if len(text) <= 80 else text[:80] + "…"
     return '"' + "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in plain) + '"'
-
-
-def _shown(start: datetime, end: datetime) -> str:
-    return f"{start:%Y-%m-%d} to {end:%Y-%m-%d}"

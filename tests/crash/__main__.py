@@ -7,12 +7,12 @@ Results are for evidence/: what ran, how often each thing struck, and what the c
 import argparse
 import json
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
 from typing import Any
 
+from commits import present_commit
 from crash import power, syscalls
 from crash.checker import Findings
 from crash.nodes import kill_at_random, under_load, victims
@@ -31,9 +31,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="only every n-th call (1: all)")
     parser.add_argument("--only", choices=["kills", "power", "syscalls"])
     args = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = present_commit()
     result: dict[str, Any] = {"commit": commit, "seed": args.seed}
     if args.only in (None, "kills"):
         result["kills"] = killed(args.kills, args.seed)

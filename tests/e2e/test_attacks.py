@@ -24,9 +24,9 @@ from e2e.forge import ARTICLE, Forged, Party, client_to, hop, post, run
 from e2e.nodes import PARTIES, PATIENCE_S, Nodes, until
 from relto import streams
 from relto.apps import clock
-from relto.certificates import issue, make_ca
 from relto.envelope import Signature
 from relto.hop import Hop
+from relto.issuing import issue, make_ca
 from relto.keys import Passphrase, ScryptCost, create_key_folder, read_private_key
 from relto.links import Client, LinkError, Response, unix_request
 from relto.payloads import Payload, pad

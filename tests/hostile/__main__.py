@@ -7,11 +7,11 @@ it has a machine of its own.
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from typing import Any
 
+from commits import present_commit
 from e2e.nodes import until
 from hostile.attacks import ATTACKS, attacker
 from hostile.nodes import HONEST, Besieged, besieged
@@ -27,9 +27,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each measurement")
     parser.add_argument("--only", action="append", choices=sorted(ATTACKS))
     args = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = present_commit()
     result: dict[str, Any] = {"commit": commit, "seconds": args.seconds, "attacks": {}}
     with besieged() as nodes:
         for name in args.only or ATTACKS:

@@ -8,7 +8,6 @@ taken is lost nowhere, by the checker that shares no code with the nodes. Afterw
 import argparse
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from commits import present_commit
 from crash.nodes import MARK, Victims, victims
 from e2e.nodes import PARTIES
 from hostile.__main__ import percentile
@@ -210,9 +210,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--times", type=float, default=TIMES)
     args = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = present_commit()
     with victims() as nodes:
         result = {"commit": commit, "seconds": args.seconds, "times": args.times}
         result |= run(nodes, args.seconds, args.times)

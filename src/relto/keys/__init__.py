@@ -9,12 +9,11 @@ from relto.certificates import (
     decode_certificate,
     fingerprint,
     identity_of,
-    issue,
-    make_ca,
     spoken,
     verify_ca,
     verify_leaf,
 )
+from relto.issuing import issue, make_ca
 from relto.keys.files import (
     SCRYPT,
     FileSigner,

@@ -22,16 +22,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from relto.certificates import (
-    ALGORITHM,
-    Identity,
-    decode_certificate,
-    identity_of,
-    issue,
-    make_ca,
-)
+from relto.certificates import ALGORITHM, Identity, decode_certificate, identity_of
 from relto.envelope import keyid
 from relto.errors import CallerError, PeerError
+from relto.issuing import issue, make_ca
 from relto.keys.files import (
     SCRYPT,
     FileSigner,
