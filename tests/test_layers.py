@@ -17,8 +17,8 @@ LAYERS: dict[str, str] = {
     "proofs": "proofs proofs.certificates proofs.chains proofs.checker proofs.drawings "
     "proofs.differing proofs.fixpoint proofs.horn proofs.model proofs.phrases proofs.properties "
     "proofs.proving proofs.stories",
-    "records": "certificates comparing consignments deriving events fields hop issuing items "
-    "journals records sealing shared trust",
+    "records": "certificates comparing consignments deriving events fields hop instruments issuing "
+    "items journals lives moves records sealing shared terms trust",
     "exchange": "exchange receiving recovering releasing",
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
     "links.http links.server links.streams links.tls logs stores stores.checking stores.files "
@@ -44,7 +44,7 @@ PURE = (
 )
 # All that the core needs from elsewhere: no clock, socket, disk, randomness, thread or log.
 OUTSIDE = (
-    "base64 binascii bisect collections contextlib cryptography dataclasses datetime enum "
+    "base64 binascii bisect calendar collections contextlib cryptography dataclasses datetime enum "
     "functools hashlib hmac html itertools json math operator re rfc8785 tomllib typing unicodedata"
 )
 RANKS = {m: rank for rank, names in enumerate(LAYERS.values()) for m in names.split()}

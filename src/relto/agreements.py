@@ -4,7 +4,19 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from relto.clauses import Agreement, Clause, Equate, Onward, Protect, Scope, Share, leg_key
+from relto.clauses import (
+    Agreement,
+    Clause,
+    Equate,
+    Lasting,
+    Onward,
+    Protect,
+    Scope,
+    Share,
+    Signatory,
+    leg_key,
+)
+from relto.instants import instant
 from relto.labels import KINDS
 from relto.marks import Mark, Scheme
 from relto.tables import Document, Problems, Table, quoted
@@ -17,6 +29,10 @@ AGREEMENT_KINDS = ("agreement", "arrangement")
 CLAUSES_MAX = 512
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _ARTICLE = re.compile(r"[^\s/](?:[^/]{0,62}[^\s/])?\Z")
+BEGINNINGS = ("signature", "copies", "notifications", "date")
+NOTICE_DAYS_MAX = 3_660
+TERM_MONTHS_MAX = 1_200
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
@@ -58,7 +74,8 @@ class _Decoder:
         errors_before = len(self.problems.errors)
         top = self.top
         top.only(
-            "format", "id", "kind", "parties", "depositary", "rests_on", "title", "ca", "clause"
+            *("format", "id", "kind", "parties", "depositary", "rests_on", "title", "ca"),
+            *("supersedes", "life", "signatories", "clause"),
         )
         top.take_choice("format", [FORMAT])
         stated = top.take_text("id", f'the id that the file is named after, "{self.id}"')
@@ -74,6 +91,14 @@ class _Decoder:
             self._agreement_id(top, "rests_on", pillar, index=index)
         title = top.take_texts("title")
         ca = self._ca()
+        supersedes = top.take_text(
+            "supersedes",
+            "the digest of the terms that these take the place of, 64 hexadecimal digits",
+            accept=lambda v: bool(_DIGEST.match(v)),
+            required=False,
+        )
+        lasting = self._lasting()
+        signatories = self._signatories()
         tables = top.tables("clause", required=True, what="[[clause]] tables")
         if len(tables) > CLAUSES_MAX:
             top.error("clause", f"more than {CLAUSES_MAX} clauses; split the agreement")
@@ -90,6 +115,9 @@ class _Decoder:
             title,
             ca,
             tuple(clause for clause in clauses if clause is not None),
+            lasting,
+            signatories,
+            supersedes or "",
         )
 
     # names
@@ -181,6 +209,54 @@ class _Decoder:
             table.error(
                 None, f"ca has no fingerprint for {party}; add it, or leave ca out of a draft"
             )
+        return found
+
+    def _lasting(self) -> Lasting:
+        """How it begins and ends: with the last signature, and by notice, if it does not say."""
+        if "life" not in self.top.data:
+            return Lasting()
+        table = self.top.table("life")
+        if not isinstance(self.top.data["life"], dict):
+            return Lasting()
+        table.only("begins", "begins_at", "notice_days", "term_months", "renews")
+        begins = table.take_choice("begins", BEGINNINGS)
+        is_dated = begins == "date"
+        begins_at = table.take_instant("begins_at", required=is_dated)
+        if begins is not None and not is_dated and "begins_at" in table.data:
+            table.error(
+                "begins_at", f'begins_at stands beside {quoted(begins)}; only "date" has it'
+            )
+        notice_days = table.take_number(
+            "notice_days", f"a number of days, 0 to {NOTICE_DAYS_MAX}", 0, NOTICE_DAYS_MAX
+        )
+        term_months = table.take_number(
+            "term_months", f"a number of months, 1 to {TERM_MONTHS_MAX}", 1, TERM_MONTHS_MAX
+        )
+        renews = table.take_bool("renews", default=False)
+        if renews and term_months is None and "term_months" not in table.data:
+            table.error("renews", "renews = true needs term_months, the months of a term")
+        return Lasting(
+            begins or BEGINNINGS[0],
+            "" if begins_at is None else instant(begins_at),
+            notice_days or 0,
+            term_months,
+            bool(renews),
+        )
+
+    def _signatories(self) -> dict[str, Signatory]:
+        if "signatories" not in self.top.data:
+            return {}
+        table = self.top.table("signatories")
+        found = {}
+        for party in table.data:
+            if party not in self.parties:
+                self._not_a_party(table, party, party)
+            inner = table.table(party)
+            inner.only("name", "office")
+            found[party] = Signatory(inner.take_texts("name"), inner.take_texts("office"))
+        absent = ", ".join(sorted(self.parties - table.data.keys()))
+        if found and absent:
+            table.error(None, f"signatories has nobody for {absent}; add them, or leave all out")
         return found
 
     # clauses

@@ -1,7 +1,7 @@
 """What an agreement says, as values: its clauses, and the legs and equal marks they name."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from relto.marks import Mark
@@ -11,11 +11,13 @@ __all__ = [
     "Citation",
     "Clause",
     "Equate",
+    "Lasting",
     "Onward",
     "Pair",
     "Protect",
     "Scope",
     "Share",
+    "Signatory",
     "equivalences",
     "leg_key",
     "path_of",
@@ -143,8 +145,36 @@ class Clause:
 
 
 @dataclass(frozen=True, slots=True)
+class Signatory:
+    """Who signs for a party: name and office, as texts by language. Public facts, for people."""
+
+    name: Mapping[str, str]
+    office: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """How an agreement begins and ends by its own words.
+
+    It begins with the last signature (`signature`), when the depositary has all signed copies
+    (`copies`), when all have notified that they are ready (`notifications`), or at an instant
+    once all have signed (`date`). A notice of termination is given `notice_days` before it takes
+    effect. With `term_months` it lasts so long, and as long again where it `renews` by silence.
+    """
+
+    begins: str = "signature"
+    begins_at: str = ""
+    notice_days: int = 0
+    term_months: int | None = None
+    renews: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
-    """A signed document. `kind` "agreement" binds; an "arrangement" does not."""
+    """A signed document. `kind` "agreement" binds; an "arrangement" does not.
+
+    `supersedes` is the digest of the terms that these take the place of, or empty.
+    """
 
     id: str
     kind: str
@@ -154,6 +184,9 @@ class Agreement:
     title: Mapping[str, str]
     ca: Mapping[str, str]
     clauses: tuple[Clause, ...]
+    lasting: Lasting = Lasting()
+    signatories: Mapping[str, Signatory] = field(default_factory=dict)
+    supersedes: str = ""
 
     @property
     def file(self) -> str:

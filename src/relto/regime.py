@@ -20,7 +20,7 @@ from relto.tables import Document, Problems, parse, quoted
 from relto.timeline import Timeline, decode_timeline, make_timeline
 from relto.topics import Vocabulary, decode_vocabulary
 
-__all__ = ["Regime", "check_regime", "closure", "load_regime"]
+__all__ = ["Regime", "check_regime", "closure", "load_regime", "plain"]
 
 FILES_MAX = 10_000
 
@@ -134,7 +134,7 @@ def check_regime(
         agreements,
         timeline,
         _digest(documents),
-        {a: canonical_digest(_plain(documents[f"agreements/{a}.toml"].data)) for a in agreements},
+        {a: canonical_digest(plain(documents[f"agreements/{a}.toml"].data)) for a in agreements},
     )
     for file, line, message in suspicions(schemes, vocabulary, agreements, timeline, documents):
         problems.warn(file, line, message)
@@ -254,20 +254,20 @@ def _check_protection(
                 )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """TOML data as JSON: instants become text in UTC."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     return value
 
 
 def _digest(documents: Mapping[str, Document]) -> str:
     """SHA-256 of the canonical JSON of all files' data, by file name (docs/spec/regime.md)."""
-    files = {file: _plain(document.data) for file, document in documents.items()}
+    files = {file: plain(document.data) for file, document in documents.items()}
     return canonical_digest({"format": "relto-regime/1", "files": files})
 
 

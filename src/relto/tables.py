@@ -14,7 +14,16 @@ from typing import Any
 
 from relto.instants import instant
 
-__all__ = ["FILE_BYTES_MAX", "Document", "Problem", "Problems", "Table", "parse", "quoted"]
+__all__ = [
+    "FILE_BYTES_MAX",
+    "Document",
+    "Problem",
+    "Problems",
+    "Table",
+    "check_text",
+    "parse",
+    "quoted",
+]
 
 FILE_BYTES_MAX = 1024 * 1024
 DEPTH_MAX = 16
@@ -125,7 +134,7 @@ def parse(file: str, data: bytes, problems: Problems) -> Document | None:
         tree = tomllib.loads(text)
         lines = _Scanner(text).run()
         document = Document(file, tree, lines)
-        sound = _check_text(document, problems)
+        sound = check_text(document, problems)
     except tomllib.TOMLDecodeError as e:
         message, line = _toml_error(str(e), text)
         problems.error(file, line, f"not TOML: {message}")
@@ -162,7 +171,11 @@ def _strings(value: object, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _strings(inner, (*path, index))
 
 
-def _check_text(document: Document, problems: Problems) -> bool:
+def check_text(document: Document, problems: Problems) -> bool:
+    """Whether all its text is plain and in normal form; what is not is reported.
+
+    Raises RecursionError where it is nested more than `DEPTH_MAX` levels deep.
+    """
     sound = True
     for path, text in _strings(document.data, ()):
         fault = _text_fault(text)
@@ -399,12 +412,16 @@ class Table:
         value = self._take(key, bool, "true or false", required=False)
         return default if value is None else bool(value)
 
-    def take_hours(self, key: str) -> int | None:
-        value = self._take(key, int, "a number of hours, 0 or more", required=False)
-        if value is not None and not 0 <= value <= 10**6:
-            self.error(key, f"{key} = {quoted(value)} is not a number of hours, 0 or more")
+    def take_number(self, key: str, what: str, least: int, most: int) -> int | None:
+        """A whole number from `least` to `most`; `what` says in words what belongs here."""
+        value = self._take(key, int, what, required=False)
+        if value is not None and not least <= value <= most:
+            self.error(key, f"{key} = {quoted(value)} is not {what}")
             return None
         return value
+
+    def take_hours(self, key: str) -> int | None:
+        return self.take_number(key, "a number of hours, 0 or more", 0, 10**6)
 
     def take_instant(self, key: str, *, required: bool = True) -> datetime | None:
         what = "an instant with its offset, such as 2014-12-29T00:00:00+09:00"

@@ -37,13 +37,13 @@ class Certificates:
     by_keyid: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ders: Iterable[bytes]) -> "Certificates":
-        """Raises PeerError if one is not a certificate, or there are too many."""
+    def of(cls, ders: Iterable[bytes], *, most: int = CERTIFICATES_MAX) -> "Certificates":
+        """Raises PeerError if one is not a certificate, or there are more than `most`."""
         found: dict[str, bytes] = {}
         for der in ders:
             found[_keyid_of(der)] = der
-            if len(found) > CERTIFICATES_MAX:
-                raise PeerError(f"more than {CERTIFICATES_MAX} certificates")
+            if len(found) > most:
+                raise PeerError(f"more than {most} certificates")
         return cls(found)
 
     def with_others(self, others: "Certificates") -> "Certificates":

@@ -1,0 +1,103 @@
+"""Three parties with signing keys, and an agreement of theirs to be signed."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from regime_texts import PACT, files
+from relto.certificates import fingerprint
+from relto.instruments import Instrument, deposited, made
+from relto.issuing import issue, make_ca
+from relto.keys import FileSigner
+from relto.moves import Move
+from relto.terms import Words, draft_terms
+
+__all__ = ["MADE", "Party", "Table", "day"]
+
+MADE = datetime(2020, 1, 1, tzinfo=UTC)
+NAMES = ("JPN", "KOR", "USA")
+
+
+def day(number: int) -> str:
+    return f"2020-01-{number:02}T00:00:00Z"
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)
+
+
+@dataclass(frozen=True)
+class Party:
+    """A party's signing key, with its certificate and its CA's."""
+
+    name: str
+    signer: FileSigner
+    certificate: bytes
+    ca: bytes
+    ca_key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def of(cls, name: str, *, exercise: bool = False, made: datetime = MADE) -> "Party":
+        ca_key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(ec.SECP256R1())
+        ca = make_ca(name, key=ca_key, now=made, exercise=exercise)
+        leaf = issue(ca=ca, ca_key=ca_key, public_key=key.public_key(), role="signing", now=made)
+        return cls(name, FileSigner(key), _der(leaf), _der(ca), ca_key)
+
+    def officer(self, name: str) -> "Party":
+        """An officer of the party, whose key is vouched for by the same CA."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        ca = x509.load_der_x509_certificate(self.ca)
+        leaf = issue(
+            ca=ca, ca_key=self.ca_key, public_key=key.public_key(),
+            role="officer", name=name, now=MADE,
+        )  # fmt: skip
+        return Party(self.name, FileSigner(key), _der(leaf), self.ca, self.ca_key)
+
+
+class Table:
+    """The table that they sit at: one instrument, to which each party adds its moves."""
+
+    def __init__(self, life: str = 'begins = "copies"') -> None:
+        self.parties = {name: Party.of(name) for name in NAMES}
+        stated = ", ".join(
+            f'{name} = "{fingerprint(x509.load_der_x509_certificate(party.ca))}"'
+            for name, party in self.parties.items()
+        )
+        self.files = files(
+            (PACT, "\n[[clause]]", f"ca = {{ {stated} }}\n[life]\n{life}\n\n[[clause]]")
+        )
+        self.words = Words.of(self.files)
+        self.instrument = Instrument(draft_terms(self.files, "pact"))
+        self._seq = 0
+
+    def move(
+        self, name: str, move: str, at: str, effective: str = "", *, by: Party | None = None
+    ) -> "Table":
+        """The move of a party, by its key or by another."""
+        party = by or self.parties[name]
+        self._seq += 1
+        record = Move(name, "pact", self.instrument.digest, move, self._seq, at, effective)
+        certificates = (party.certificate, party.ca)
+        self.instrument = made(self.instrument, record, party.signer, certificates)
+        return self
+
+    def deposit(self, at: str, *, by: Party | None = None) -> tuple[str, ...]:
+        """The depositary takes in what waits; the words of what it refuses."""
+        usa = by or self.parties["USA"]
+        self.instrument, refused = deposited(self.instrument, self.words, usa.signer, at)
+        return tuple(words for _, words in refused)
+
+    def signed(self) -> "Table":
+        """Opened on the 1st, signed and deposited on the days after it."""
+        self.move("USA", "opened", day(1)).deposit(day(1))
+        for number, name in enumerate(("USA", "KOR", "JPN"), start=2):
+            self.move(name, "signed", day(number)).deposit(day(number))
+        return self
+
+    def without(self, **fields: object) -> Instrument:
+        """A copy of the instrument with some of its lists in another state."""
+        return replace(self.instrument, **fields)  # type: ignore[arg-type]
