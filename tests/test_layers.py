@@ -26,10 +26,10 @@ LAYERS: dict[str, str] = {
     "stores.snapshots stores.sqlite stores.writer supervisor system",
     "node": "alarms backups calls contents counter courier findings hands holds metrics node "
     "peering quotas recovery returning serving showing sightings turns",
-    "apps": "__main__ apps apps.cli apps.cli.asking apps.cli.backup apps.cli.decide "
-    "apps.cli.differing apps.cli.doctor apps.cli.items apps.cli.journal apps.cli.keys "
-    "apps.cli.node apps.cli.prove apps.cli.regime apps.clock apps.demo apps.demo.__main__ "
-    "apps.demo.coalition",
+    "apps": "__main__ apps apps.cli apps.cli.agreement apps.cli.asking apps.cli.backup "
+    "apps.cli.decide apps.cli.differing apps.cli.doctor apps.cli.items apps.cli.journal "
+    "apps.cli.keys apps.cli.node apps.cli.prove apps.cli.regime apps.clock apps.demo "
+    "apps.demo.__main__ apps.demo.coalition",
 }
 PURE = (
     "ground",

@@ -5,7 +5,7 @@ Agreements and arrangements bring their own words; these are the program's.
 
 from collections.abc import Mapping
 
-__all__ = ["DUTIES", "HEADINGS", "LANGUAGES", "NEEDS", "REASONS", "WORDS"]
+__all__ = ["DUTIES", "HEADINGS", "LANGUAGES", "LIVES", "MOVED", "NEEDS", "REASONS", "WORDS"]
 
 LANGUAGES = ("en", "ko", "ja")
 
@@ -259,3 +259,70 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "ja": "、又は情報源{id}を除く",
     },
 }
+
+LIVES: Mapping[str, Mapping[str, str]] = {
+    "digest": {
+        "en": "digest of the terms",
+        "ko": "약정문 다이제스트",
+        "ja": "取決め本文のダイジェスト",
+    },
+    "state": {"en": "state", "ko": "상태", "ja": "状態"},
+    "draft": {"en": "draft", "ko": "초안", "ja": "草案"},
+    "open": {"en": "open for signature", "ko": "서명을 위하여 개방", "ja": "署名のため開放"},
+    "signed": {
+        "en": "signed by all, not begun",
+        "ko": "전원 서명, 미발효",
+        "ja": "全員署名済み、未発効",
+    },
+    "in-force": {"en": "in force", "ko": "발효 중", "ja": "有効"},
+    "suspended": {"en": "suspended", "ko": "정지", "ja": "停止"},
+    "withdrawn": {
+        "en": "called off before the last signature",
+        "ko": "마지막 서명 전에 철회",
+        "ja": "最後の署名の前に撤回",
+    },
+    "ended": {"en": "ended", "ko": "종료", "ja": "終了"},
+    "signed-at": {"en": "signed", "ko": "서명", "ja": "署名"},
+    "not-signed": {"en": "has not signed", "ko": "미서명", "ja": "未署名"},
+    "begins": {"en": "begins", "ko": "발효일시", "ja": "発効日時"},
+    "notice": {"en": "notice of termination by", "ko": "종료 통보", "ja": "終了の通告"},
+    "rests": {"en": "suspended", "ko": "효력 정지", "ja": "効力停止"},
+    "ended-at": {"en": "ended", "ko": "종료일시", "ja": "終了日時"},
+    "ends": {
+        "en": "ends, if nobody moves",
+        "ko": "별도 조치가 없으면 종료",
+        "ja": "措置がなければ終了",
+    },
+    "waits": {"en": "waits for the depositary", "ko": "기탁처 접수 대기", "ja": "寄託者の受理待ち"},
+}
+"""Where an agreement stands."""
+
+MOVED: Mapping[str, Mapping[str, str]] = {
+    "opened": {"en": "opened for signature", "ko": "서명 개방", "ja": "署名のための開放"},
+    "signed": {"en": "signature", "ko": "서명", "ja": "署名"},
+    "withdrawn": {"en": "withdrawal before signature", "ko": "서명 전 철회", "ja": "署名前の撤回"},
+    "notified": {
+        "en": "notification of completion",
+        "ko": "국내절차 완료 통보",
+        "ja": "国内手続完了の通告",
+    },
+    "suspended": {"en": "suspension", "ko": "정지", "ja": "停止"},
+    "resumed": {"en": "resumption", "ko": "재개", "ja": "再開"},
+    "termination-notified": {"en": "notice of termination", "ko": "종료 통보", "ja": "終了の通告"},
+    "termination-suspended": {
+        "en": "suspension of its notice",
+        "ko": "종료 통보의 효력 정지",
+        "ja": "終了通告の効力停止",
+    },
+    "termination-resumed": {
+        "en": "resumption of its notice",
+        "ko": "종료 통보의 효력 재개",
+        "ja": "終了通告の効力再開",
+    },
+    "notice-withdrawn": {
+        "en": "withdrawal of its notice",
+        "ko": "종료 통보의 철회",
+        "ja": "終了通告の撤回",
+    },
+}
+"""What a party did to an agreement."""

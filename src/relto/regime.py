@@ -17,10 +17,10 @@ from relto.errors import RegimeError
 from relto.marks import Mark, Scheme, decode_scheme
 from relto.suspicions import suspicions
 from relto.tables import Document, Problems, parse, quoted
-from relto.timeline import Timeline, decode_timeline, make_timeline
+from relto.timeline import Event, Timeline, decode_timeline, make_timeline
 from relto.topics import Vocabulary, decode_vocabulary
 
-__all__ = ["Regime", "check_regime", "closure", "load_regime", "plain"]
+__all__ = ["Regime", "as_if_in_force", "check_regime", "closure", "load_regime", "plain"]
 
 FILES_MAX = 10_000
 
@@ -301,6 +301,16 @@ def closure(regime: Regime, party: str) -> Regime:
         timeline=timeline,
         agreement_digests={a: regime.agreement_digests[a] for a in kept},
     )
+
+
+def as_if_in_force(regime: Regime, agreement: Agreement, at: datetime) -> Regime:
+    """The regime as it would be were `agreement` in force from `at` on, in the place of what has
+    its id. It has no digest, since it is nobody's regime."""
+    agreements = {**regime.agreements, agreement.id: agreement}
+    rests_on = {a.id: a.rests_on for a in agreements.values()}
+    others = [e for e in regime.timeline.events if e.agreement != agreement.id]
+    timeline, _ = make_timeline([*others, Event(agreement.id, at, "in-force")], rests_on)
+    return replace(regime, agreements=agreements, timeline=timeline, digest="")
 
 
 def _extract(agreement: Agreement) -> Agreement:

@@ -337,7 +337,7 @@ def create_file(path: Path, data: bytes, *, mode: int) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except FileExistsError as error:
-        raise CallerError(f"'{path}' exists already; keys are never overwritten") from error
+        raise CallerError(f"'{path}' exists already, and is never overwritten") from error
     except OSError as error:
         raise CallerError(f"cannot write '{path}': {error.strerror}") from error
     try:

@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": "decide",
     "prove": "prove",
     "keys": "keys",
+    "agreement": "agreement",
     "node": "node",
     "doctor": "doctor",
     "journal": "journal",

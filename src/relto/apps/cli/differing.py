@@ -2,13 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from relto.apps.cli.regime import instant_at, regime_at
-from relto.proofs.differing import Permission, difference_of
+from relto.proofs.differing import Difference, Permission, difference_of
 from relto.proofs.stories import words
 
-__all__ = ["diff"]
+__all__ = ["diff", "told"]
 
 _STANDS = {None: "not stated", True: "holds", False: "BROKEN"}
 
@@ -32,20 +33,26 @@ def diff(args: argparse.Namespace) -> int:
             )
         )
         return 0
+    for line in told(found):
+        print(line)
+    return 0
+
+
+def told(found: Difference) -> Iterator[str]:
+    """What differs, a line each: clauses and words, properties, permissions with an example."""
     for change in found.changes:
-        print(f"{change.what}:")
+        yield f"{change.what}:"
         before, after = (dict.fromkeys(t.split("; ")) for t in (change.before, change.after))
         for sign, parts, others in (("-", before, after), ("+", after, before)):
             for part in parts:
                 if part and part not in others:
-                    print(f"  {sign} {part}")
+                    yield f"  {sign} {part}"
     for one, stood, stands in found.properties:
-        print(f"{_STANDS[stood]} → {_STANDS[stands]}: {words(one, 'en')}")
+        yield f"{_STANDS[stood]} → {_STANDS[stands]}: {words(one, 'en')}"
     for permission in found.permissions:
-        print(_told(permission))
+        yield _told(permission)
     if not (found.changes or found.properties or found.permissions):
-        print("nothing differs but words")
-    return 0
+        yield "nothing differs but words"
 
 
 def _permission(one: Permission) -> dict[str, object]:

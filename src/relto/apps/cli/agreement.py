@@ -1,0 +1,447 @@
+"""`relto agreement`: draft terms, sign them at home, deposit and merge, see where they stand."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from relto.apps import clock
+from relto.apps.cli.asking import say
+from relto.apps.cli.differing import told
+from relto.certificates import decode_certificate, fingerprint, spoken
+from relto.errors import CallerError, PeerError
+from relto.explanations import in_language
+from relto.instants import instant, is_instant, moment
+from relto.instruments import (
+    INSTRUMENT_BYTES_MAX,
+    Checked,
+    Instrument,
+    check_instrument,
+    deposited,
+    made,
+    merged,
+)
+from relto.keys import (
+    FileSigner,
+    KeyFolder,
+    ask_passphrase,
+    open_key_folder,
+    read_passphrase,
+)
+from relto.keys.files import create_file, sync_folder
+from relto.lives import LEGAL, Life, life_at, may_move
+from relto.moves import MOVES, Deposit, Move
+from relto.phrases import LANGUAGES, LIVES, MOVED
+from relto.proofs.differing import difference_of
+from relto.proofs.properties import default_properties
+from relto.proofs.proving import prove
+from relto.proofs.stories import account
+from relto.records import decode_record
+from relto.regime import Regime, as_if_in_force, load_regime
+from relto.stores.folder import read_folder
+from relto.tables import quoted
+from relto.terms import Words, agreement_of, draft_terms
+
+__all__ = ["add_parser"]
+
+EXIT_REFUSED = 1
+DIGITS_MIN = 8  # of the digest, that a signer repeats
+_OTHER_MOVES = tuple(move for move in MOVES if move != "signed")
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "agreement", help="draft and sign agreements, each party at home", description=__doc__
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    draft = commands.add_parser("draft", help="make the file that the parties will sign")
+    draft.add_argument("regime", metavar="DIR", help="the regime folder with the agreement in it")
+    draft.add_argument("agreement", metavar="ID", help="which agreement of it")
+    draft.add_argument("--out", required=True, metavar="FILE", type=Path, help="the file to make")
+    draft.set_defaults(run=_draft)
+
+    sign = commands.add_parser(
+        "sign", help="sign the terms, after seeing clauses, proofs, changes and digest"
+    )
+    _add_file(sign)
+    _add_keys(sign)
+    sign.add_argument(
+        "--since", metavar="EARLIER", type=Path, help="the file seen last: show what changed since"
+    )
+    sign.add_argument(
+        "--digest", metavar="HEX", help="its first digits, 8 at least, instead of being asked"
+    )
+    sign.add_argument("--lang", choices=LANGUAGES, default="en", help="language (default: en)")
+    sign.set_defaults(run=_sign)
+
+    move = commands.add_parser("move", help="open, withdraw, suspend, give notice …")
+    move.add_argument("move", choices=_OTHER_MOVES, metavar="MOVE", help=", ".join(_OTHER_MOVES))
+    _add_file(move)
+    _add_keys(move)
+    move.add_argument(
+        "--effective", metavar="INSTANT", help="when a notice of termination takes effect"
+    )
+    move.set_defaults(run=_move)
+
+    deposit = commands.add_parser(
+        "deposit", help="as the depositary: take in moves, from these files too, in their order"
+    )
+    _add_file(deposit)
+    deposit.add_argument("others", nargs="*", metavar="OTHER", type=Path, help="others' copies")
+    _add_keys(deposit)
+    deposit.set_defaults(run=_deposit)
+
+    merge = commands.add_parser("merge", help="take from other copies what this one lacks")
+    _add_file(merge)
+    merge.add_argument("others", nargs="+", metavar="OTHER", type=Path, help="others' copies")
+    merge.set_defaults(run=_merge)
+
+    verify = commands.add_parser("verify", help="check every signature, deposit and move")
+    _add_file(verify)
+    verify.set_defaults(run=_verify)
+
+    status = commands.add_parser("status", help="who has signed, what is missing, what comes next")
+    _add_file(status)
+    status.add_argument("--at", metavar="INSTANT", help="as it is then (default: now)")
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+    status.add_argument("--lang", choices=LANGUAGES, default="en", help="language (default: en)")
+    status.set_defaults(run=_status)
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="the agreement's file")
+    parser.add_argument(
+        "--regime", required=True, metavar="DIR", help="our regime folder, with the words pinned"
+    )
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keys", required=True, metavar="DIR", type=Path, help="the folder with our signing key"
+    )
+    parser.add_argument("--passphrase-file", metavar="FILE", type=Path, help="first line: it")
+    parser.add_argument("--at", metavar="INSTANT", help="in an exercise: when this is done")
+
+
+# commands
+
+
+def _draft(args: argparse.Namespace) -> int:
+    files, problems = read_folder(Path(args.regime))
+    if problems.errors:
+        raise CallerError(f"{args.regime} is no sound regime: {problems.errors[0]}")
+    instrument = Instrument(draft_terms(files, args.agreement))
+    create_file(args.out, instrument.encode(), mode=0o644)
+    print(f"made {args.out}: the terms of {args.agreement}")
+    print(f"digest: {instrument.digest}")
+    return 0
+
+
+def _sign(args: argparse.Namespace) -> int:
+    files, words = _words(args)
+    instrument = _read(args.file)
+    checked = check_instrument(instrument, words)
+    party = open_key_folder(args.keys).identity.party
+    at = _instant(args, checked)
+    if "signed" not in may_move(checked.life, party, at):
+        raise CallerError(
+            f"{party} cannot sign now: the agreement is {checked.life.phase}, and those who have "
+            f"not signed are {', '.join(checked.life.missing) or 'none'}"
+        )
+    for line in _seen(args, files, words, instrument, at):
+        say(line)
+    _confirm(args, checked.digest)
+    return _make(args, instrument, words, checked, "signed", at)
+
+
+def _move(args: argparse.Namespace) -> int:
+    _, words = _words(args)
+    instrument = _read(args.file)
+    checked = check_instrument(instrument, words)
+    is_notice = args.move == "termination-notified"
+    if is_notice != (args.effective is not None):
+        raise CallerError("--effective INSTANT stands beside termination-notified, and only there")
+    if is_notice and not is_instant(args.effective):
+        raise CallerError(f"{quoted(args.effective)} is no instant such as 2015-01-05T00:00:00Z")
+    at = _instant(args, checked)
+    return _make(args, instrument, words, checked, args.move, at, args.effective or "")
+
+
+def _deposit(args: argparse.Namespace) -> int:
+    _, words = _words(args)
+    instrument = _with_others(_read(args.file), args.others)
+    checked = check_instrument(instrument, words)
+    folder = open_key_folder(args.keys)
+    if folder.identity.party != checked.agreement.depositary:
+        raise CallerError(
+            f"{folder.identity.party} is not the depositary; {checked.agreement.depositary} is"
+        )
+    known = len(instrument.deposits)
+    certificates = _certificates(folder)
+    instrument = replace(
+        instrument, certificates=tuple(dict.fromkeys((*instrument.certificates, *certificates)))
+    )
+    instrument, refused = deposited(
+        instrument, words, _signer(args, folder), _instant(args, checked)
+    )
+    check_instrument(instrument, words)
+    _write(args.file, instrument)
+    for move in _deposited_moves(instrument)[known:]:
+        print(f"deposited: {move.move} of {move.party}")
+    for move, why in refused:
+        print(f"not deposited: {move.move} of {move.party}: {why}", file=sys.stderr)
+    return EXIT_REFUSED if refused else 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    _, words = _words(args)
+    before = _read(args.file)
+    instrument = _with_others(before, args.others)
+    checked = check_instrument(instrument, words)
+    _write(args.file, instrument)
+    moves, deposits = (
+        len(instrument.moves) - len(before.moves),
+        len(instrument.deposits) - len(before.deposits),
+    )
+    print(f"{args.file}: {moves} moves and {deposits} deposits more; {checked.life.state}")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    _, words = _words(args)
+    try:
+        checked = check_instrument(_read(args.file), words)
+    except PeerError as e:
+        print(f"relto: {args.file}: {e}", file=sys.stderr)
+        return EXIT_REFUSED
+    agreement = checked.agreement
+    print(f"{args.file}: holds: {agreement.id}, {agreement.kind}, digest {checked.digest}")
+    for party in sorted(agreement.parties):
+        at = checked.life.signed.get(party)
+        print(f"  {party}: {f'signed {at}' if at else 'has not signed'}")
+        if party in checked.cas:
+            stated = fingerprint(decode_certificate(checked.cas[party]))
+            print(f"    CA, to compare by voice: {spoken(stated)}")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    if args.at is not None and not is_instant(args.at):
+        raise CallerError(f"--at {quoted(args.at)} is no instant such as 2015-01-05T00:00:00Z")
+    _, words = _words(args)
+    checked = check_instrument(_read(args.file), words)
+    at = args.at or instant(clock.now())
+    if at < checked.life.last_at:
+        raise CallerError(f"--at {at} is before the latest move, {checked.life.last_at}")
+    life = life_at(checked.life, at)
+    if args.json:
+        print(json.dumps(_as_json(checked, life, at), ensure_ascii=False))
+    else:
+        for line in _told(checked, life, at, args.lang):
+            print(line)
+    return 0
+
+
+# what is shown
+
+
+def _seen(
+    args: argparse.Namespace,
+    files: Mapping[str, bytes],
+    words: Words,
+    instrument: Instrument,
+    at: str,
+) -> Iterator[str]:
+    """What a signer sees: the clauses, what they do, what no chain can do, what changed."""
+    agreement = agreement_of(instrument.terms, words)
+    language = args.lang
+    yield in_language(agreement.title, language)
+    for clause in agreement.clauses:
+        yield f"  {clause.article}  {in_language(clause.text, language)}"
+    regime = load_regime(files)
+    after = as_if_in_force(regime, agreement, moment(at))
+    yield ""
+    before = _before(args, words, regime, moment(at))
+    yield "since the file seen last:" if args.since else "what it makes possible:"
+    yield from (f"  {line}" for line in told(difference_of(before, after, at)))
+    yield ""
+    proof = prove(after, default_properties(after), at)
+    yield from account(proof, language)
+    yield ""
+    yield f"digest: {instrument.digest}"
+
+
+def _before(args: argparse.Namespace, words: Words, regime: Regime, at: datetime) -> Regime:
+    """What to compare with: the version seen last, or the regime as it stands."""
+    if args.since is None:
+        return regime
+    earlier = agreement_of(_read(args.since).terms, words)
+    return as_if_in_force(regime, earlier, at)
+
+
+def _confirm(args: argparse.Namespace, digest: str) -> None:
+    """The signer repeats the digest's first digits. Raises CallerError."""
+    digits = args.digest
+    if digits is None:
+        try:
+            digits = input(f"To sign, type the first {DIGITS_MIN} digits of the digest: ")
+        except EOFError:
+            raise CallerError("nobody is there to confirm; give --digest") from None
+    digits = digits.strip().lower()
+    if len(digits) < DIGITS_MIN or not digest.startswith(digits):
+        raise CallerError("that is not the digest shown; nothing was signed")
+
+
+def _told(checked: Checked, life: Life, at: str, language: str) -> Iterator[str]:
+    def words(key: str) -> str:
+        return in_language(LIVES[key], language)
+
+    yield f"{in_language(checked.agreement.title, language)} ({checked.agreement.id})"
+    yield f"{words('digest')}: {checked.digest}"
+    yield f"{words('state')}: {words(life.state)} ({at})"
+    for party in sorted(checked.agreement.parties):
+        signed = life.signed.get(party)
+        said = f"{words('signed-at')} {signed}" if signed else words("not-signed")
+        yield f"  {party}: {said}"
+    if life.begins:
+        yield f"{words('begins')}: {life.begins}"
+    for party, notice in sorted(life.notices.items()):
+        rests = f" ({words('rests')})" if notice.suspended else ""
+        yield f"{words('notice')} {party}: {notice.effective}{rests}"
+    if life.ended:
+        yield f"{words('ended-at')}: {life.ended}"
+    elif life.next_end:
+        yield f"{words('ends')}: {life.next_end}"
+    for move in checked.waiting:
+        name = in_language(MOVED[move.move], language)
+        yield f"{words('waits')}: {name} ({move.party}, {move.at})"
+
+
+def _as_json(checked: Checked, life: Life, at: str) -> dict[str, object]:
+    return {
+        "agreement": checked.agreement.id,
+        "digest": checked.digest,
+        "exercise": checked.exercise,
+        "at": at,
+        "state": life.state,
+        "signed": dict(sorted(life.signed.items())),
+        "missing": list(life.missing),
+        "begins": life.begins,
+        "suspended_by": sorted(life.suspended_by),
+        "notices": {
+            party: {"effective": notice.effective, "suspended": notice.suspended}
+            for party, notice in sorted(life.notices.items())
+        },
+        "ends": life.ended or life.next_end,
+        "may": {party: list(may_move(life, party, at)) for party in sorted(life.agreement.parties)},
+        "waiting": [{"party": m.party, "move": m.move, "at": m.at} for m in checked.waiting],
+    }
+
+
+# files and keys
+
+
+def _words(args: argparse.Namespace) -> tuple[Mapping[str, bytes], Words]:
+    files, problems = read_folder(Path(args.regime))
+    if problems.errors:
+        raise CallerError(f"{args.regime} is no sound regime: {problems.errors[0]}")
+    return files, Words.of(files)
+
+
+def _read(path: Path) -> Instrument:
+    try:
+        with path.open("rb") as file:
+            data = file.read(INSTRUMENT_BYTES_MAX + 1)
+    except OSError as e:
+        raise CallerError(f'cannot read "{path}": {e.strerror}') from None
+    try:
+        return Instrument.decode(data)
+    except PeerError as e:
+        raise CallerError(f'"{path}" is no file of an agreement: {e}') from None
+
+
+def _write(path: Path, instrument: Instrument) -> None:
+    """In the place of the old file, whole or not at all."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    create_file(beside, instrument.encode(), mode=0o644)
+    os.replace(beside, path)
+    sync_folder(path.parent)
+
+
+def _with_others(instrument: Instrument, others: list[Path]) -> Instrument:
+    for path in others:
+        instrument = merged(instrument, _read(path))
+    return instrument
+
+
+def _make(
+    args: argparse.Namespace,
+    instrument: Instrument,
+    words: Words,
+    checked: Checked,
+    name: str,
+    at: str,
+    effective: str = "",
+) -> int:
+    """Sign one move, and write the file if all of it still holds."""
+    folder = open_key_folder(args.keys)
+    party = folder.identity.party
+    if name not in may_move(checked.life, party, at):
+        phase, who = LEGAL[name]
+        raise CallerError(
+            f"{name} of {party} is out of place: the agreement is {checked.life.phase}; it is made "
+            f"while it is {phase}, {who}"
+        )
+    seqs = [m.seq for m in _moves(instrument) if m.party == party]
+    seq = max([int(moment(at).timestamp() * 1000), *(s + 1 for s in seqs)])
+    move = Move(party, checked.agreement.id, checked.digest, name, seq, at, effective)
+    instrument = made(instrument, move, _signer(args, folder), _certificates(folder))
+    check_instrument(instrument, words)
+    _write(args.file, instrument)
+    print(f"{name} by {party} at {at}; send {args.file} to {checked.agreement.depositary}")
+    return 0
+
+
+def _moves(instrument: Instrument) -> list[Move]:
+    return [decode_record(envelope, Move) for envelope in instrument.moves]
+
+
+def _deposited_moves(instrument: Instrument) -> list[Move]:
+    """The moves in the order in which they were deposited."""
+    by_id = {e.record_id: decode_record(e, Move) for e in instrument.moves}
+    return [by_id[decode_record(e, Deposit).move] for e in instrument.deposits]
+
+
+def _certificates(folder: KeyFolder) -> tuple[bytes, bytes]:
+    return (
+        folder.certificate("signing").public_bytes(Encoding.DER),
+        folder.certificate("ca").public_bytes(Encoding.DER),
+    )
+
+
+def _signer(args: argparse.Namespace, folder: KeyFolder) -> FileSigner:
+    passphrase = (
+        read_passphrase(args.passphrase_file)
+        if args.passphrase_file
+        else ask_passphrase(confirm=False)
+    )
+    return folder.signer("signing", passphrase)
+
+
+def _instant(args: argparse.Namespace, checked: Checked) -> str:
+    """Now; in an exercise the instant given. Raises CallerError."""
+    if args.at is None:
+        return instant(clock.now().replace(microsecond=0))
+    if not open_key_folder(args.keys).identity.exercise:
+        raise CallerError("--at is for exercises; what is real happens now")
+    if not is_instant(args.at):
+        raise CallerError(f"--at {quoted(args.at)} is no instant such as 2015-01-05T00:00:00Z")
+    return str(args.at)
