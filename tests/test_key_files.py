@@ -191,7 +191,7 @@ def test_nothing_is_ever_overwritten(what: str, tmp_path: Path) -> None:
         if what == "folder":
             (path / "ca.key").write_bytes(b"precious")
     before = tree(tmp_path)
-    with pytest.raises(CallerError, match="exists already; keys are never overwritten"):
+    with pytest.raises(CallerError, match="exists already, and is never overwritten"):
         make(path)
     assert tree(tmp_path) == before
 
