@@ -88,7 +88,7 @@ def test_init_makes_a_folder_and_says_what_to_confirm_by_voice(
     capsys.readouterr()
 
     argv = ["keys", "init", "--party", "KOR", "--out", out, "--passphrase-file", passphrase_file]
-    assert "exists already; keys are never overwritten" in refused(capsys, argv)
+    assert "exists already, and is never overwritten" in refused(capsys, argv)
 
 
 def test_init_makes_exercise_certificates_from_first_to_last_day(
@@ -357,7 +357,7 @@ def test_a_key_is_not_issued_over_another_nor_without_the_ca_key(
 ) -> None:
     (tmp_path / "there").mkdir()
     assert issued(tmp_path / "there", made, passphrase_file, "--role", "tls") == 2
-    assert "keys are never overwritten" in capsys.readouterr().err
+    assert "is never overwritten" in capsys.readouterr().err
     assert issued(tmp_path / "no" / "parent", made, passphrase_file, "--role", "tls") == 2
     assert "mkdir -p it first" in capsys.readouterr().err
     without = KeyFolder(tmp_path / "without")

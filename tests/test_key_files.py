@@ -436,7 +436,7 @@ def test_a_key_file_is_never_overwritten_nor_left_half_written(write: Any, tmp_p
     assert not path.exists()
     attempt()
     before = path.read_bytes()
-    with pytest.raises(CallerError, match="exists already; keys are never overwritten"):
+    with pytest.raises(CallerError, match="exists already, and is never overwritten"):
         attempt()
     assert path.read_bytes() == before
 

@@ -125,7 +125,7 @@ def create_key_folder(
             officer; the disk refuses.
     """
     if os.path.lexists(path):
-        raise CallerError(f"'{path}' exists already; keys are never overwritten")
+        raise CallerError(f"'{path}' exists already, and is never overwritten")
     if not path.parent.is_dir():
         raise CallerError(f"no folder '{path.parent}'; mkdir -p it first")
     # First what can be refused, then the disk.
@@ -161,7 +161,7 @@ def issue_key(
             there or does not open; a malformed role or name; the disk refuses.
     """
     if os.path.lexists(path):
-        raise CallerError(f"'{path}' exists already; keys are never overwritten")
+        raise CallerError(f"'{path}' exists already, and is never overwritten")
     if not path.parent.is_dir():
         raise CallerError(f"no folder '{path.parent}'; mkdir -p it first")
     ca = authority.certificate("ca")
