@@ -13,7 +13,8 @@ from relto.instruments import Instrument, deposited, made
 from relto.issuing import issue, make_ca
 from relto.keys import FileSigner
 from relto.moves import Move
-from relto.terms import Words, draft_terms
+from relto.signed import draft_terms, words_of
+from relto.terms import agreement_of
 
 __all__ = ["MADE", "Party", "Table", "day"]
 
@@ -47,6 +48,11 @@ class Party:
         leaf = issue(ca=ca, ca_key=ca_key, public_key=key.public_key(), role="signing", now=made)
         return cls(name, FileSigner(key), _der(leaf), _der(ca), ca_key)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of its CA, as agreements state it."""
+        return fingerprint(x509.load_der_x509_certificate(self.ca))
+
     def officer(self, name: str) -> "Party":
         """An officer of the party, whose key is vouched for by the same CA."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -59,19 +65,34 @@ class Party:
 
 
 class Table:
-    """The table that they sit at: one instrument, to which each party adds its moves."""
+    """The table that they sit at: one instrument, to which each party adds its moves.
 
-    def __init__(self, life: str = 'begins = "copies"') -> None:
-        self.parties = {name: Party.of(name) for name in NAMES}
-        stated = ", ".join(
-            f'{name} = "{fingerprint(x509.load_der_x509_certificate(party.ca))}"'
-            for name, party in self.parties.items()
-        )
-        self.files = files(
-            (PACT, "\n[[clause]]", f"ca = {{ {stated} }}\n[life]\n{life}\n\n[[clause]]")
-        )
-        self.words = Words.of(self.files)
-        self.instrument = Instrument(draft_terms(self.files, "pact"))
+    Of the pact of three, with CAs of their own; or of another agreement in `texts`, which states
+    the CAs of `parties`.
+    """
+
+    def __init__(
+        self,
+        life: str = 'begins = "copies"',
+        *,
+        of: str = "pact",
+        texts: dict[str, bytes] | None = None,
+        parties: dict[str, Party] | None = None,
+    ) -> None:
+        self.id = of
+        self.parties = parties or {name: Party.of(name) for name in NAMES}
+        if texts is None:
+            stated = ", ".join(f'{n} = "{p.fingerprint}"' for n, p in self.parties.items())
+            texts = files(
+                (PACT, "\n[[clause]]", f"ca = {{ {stated} }}\n[life]\n{life}\n\n[[clause]]")
+            )
+        self.files = texts
+        self.words = words_of(self.files)
+        self.instrument = Instrument(draft_terms(self.files, of))
+        agreement = agreement_of(self.instrument.terms, self.words)
+        self.depositary = agreement.depositary
+        # The depositary signs first.
+        self.signers = sorted(agreement.parties, key=lambda p: (p != self.depositary, p))
         self._seq = 0
 
     def move(
@@ -80,21 +101,21 @@ class Table:
         """The move of a party, by its key or by another."""
         party = by or self.parties[name]
         self._seq += 1
-        record = Move(name, "pact", self.instrument.digest, move, self._seq, at, effective)
+        record = Move(name, self.id, self.instrument.digest, move, self._seq, at, effective)
         certificates = (party.certificate, party.ca)
         self.instrument = made(self.instrument, record, party.signer, certificates)
         return self
 
     def deposit(self, at: str, *, by: Party | None = None) -> tuple[str, ...]:
         """The depositary takes in what waits; the words of what it refuses."""
-        usa = by or self.parties["USA"]
-        self.instrument, refused = deposited(self.instrument, self.words, usa.signer, at)
+        depositary = by or self.parties[self.depositary]
+        self.instrument, refused = deposited(self.instrument, self.words, depositary.signer, at)
         return tuple(words for _, words in refused)
 
     def signed(self) -> "Table":
-        """Opened on the 1st, signed and deposited on the days after it."""
-        self.move("USA", "opened", day(1)).deposit(day(1))
-        for number, name in enumerate(("USA", "KOR", "JPN"), start=2):
+        """Opened on the 1st, signed and deposited on the days up to the 4th."""
+        self.move(self.depositary, "opened", day(1)).deposit(day(1))
+        for number, name in enumerate(self.signers, start=5 - len(self.signers)):
             self.move(name, "signed", day(number)).deposit(day(number))
         return self
 

@@ -276,7 +276,7 @@ def test_a_draft_is_never_written_over_and_needs_fingerprints(desk: Desk, capsys
     assert main(["agreement", "draft", str(desk.regime), "ko-us", "--out", other]) == 2
     assert "states no fingerprints" in said(capsys)
     assert main(["agreement", "draft", str(desk.regime), "act", "--out", other]) == 2
-    assert 'no agreement "act" in this regime; there are au-us' in said(capsys)
+    assert 'no draft of "act" in this regime; there are au-us' in said(capsys)
 
 
 def test_a_file_that_is_none_gets_one_line(desk: Desk, capsys: Out) -> None:

@@ -18,7 +18,7 @@ LAYERS: dict[str, str] = {
     "proofs.differing proofs.fixpoint proofs.horn proofs.model proofs.phrases proofs.properties "
     "proofs.proving proofs.stories",
     "records": "certificates comparing consignments deriving events fields hop instruments issuing "
-    "items journals lives moves records sealing shared terms trust",
+    "items journals lives moves records sealing shared signed terms trust",
     "exchange": "exchange receiving recovering releasing",
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
     "links.http links.server links.streams links.tls logs stores stores.checking stores.files "

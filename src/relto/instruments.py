@@ -17,32 +17,37 @@ from relto.certificates import decode_certificate, fingerprint, identity_of
 from relto.clauses import Agreement
 from relto.envelope import Envelope, Signature
 from relto.errors import CallerError, PeerError
-from relto.fields import as_list, as_object, as_text, require_keys
+from relto.fields import as_hex, as_list, as_object, as_text, require_keys
 from relto.lives import Life, begin_life, moved
 from relto.moves import Deposit, Move
 from relto.ports import Signer
 from relto.records import decode_record
 from relto.tables import quoted
-from relto.terms import Terms, Words, agreement_of
+from relto.terms import Terms, Words, agreement_of, agreement_of_extract, extract_of
 from relto.trust import Certificates, Trust
 
 __all__ = [
     "INSTRUMENT_BYTES_MAX",
     "Checked",
     "Instrument",
+    "Pillar",
     "check_instrument",
+    "check_pillar",
+    "decode_held",
     "deposited",
     "made",
     "merged",
 ]
 
 FORMAT = "relto-instrument/1"
+PILLAR_FORMAT = "relto-pillar/1"
 INSTRUMENT_BYTES_MAX = 16 * 1024 * 1024
 RECORDS_MAX = 10_000  # moves of one version, and as many deposits
 SIGNATURES_MAX = 1_000  # of the terms
 CERTIFICATES_MAX = 2_000  # of the signers and their CAs
 BASE64_CHARS_MAX = 16 * 1024  # of one signature or certificate
 _DEPTH_MAX = 32
+_RECORDS = ("moves", "deposits", "certificates")
 
 T = TypeVar("T")
 
@@ -64,44 +69,77 @@ class Instrument:
 
     def encode(self) -> bytes:
         """The file: canonical JSON."""
-        return canonical.encode(
-            {
-                "format": FORMAT,
-                "terms": self.terms.to_json(),
-                "signatures": [
-                    {"keyid": s.keyid, "sig": base64.b64encode(s.sig).decode()}
-                    for s in self.signatures
-                ],
-                "moves": [e.to_json() for e in self.moves],
-                "deposits": [e.to_json() for e in self.deposits],
-                "certificates": [base64.b64encode(der).decode() for der in self.certificates],
-            }
-        )
+        signatures = [
+            {"keyid": s.keyid, "sig": base64.b64encode(s.sig).decode()} for s in self.signatures
+        ]
+        head: dict[str, Any] = {
+            "format": FORMAT,
+            "terms": self.terms.to_json(),
+            "signatures": signatures,
+        }
+        return canonical.encode({**head, **_records_json(self)})
 
     @classmethod
     def decode(cls, data: bytes) -> "Instrument":
         """Raises PeerError for what is not exactly such a file."""
-        value = canonical.decode(data, size_bytes_max=INSTRUMENT_BYTES_MAX, depth_max=_DEPTH_MAX)
-        found = as_object(value, "instrument")
-        if found.get("format") != FORMAT:
-            raise PeerError(f"an instrument of format {quoted(found.get('format'))}, not {FORMAT}")
-        require_keys(
-            found, "instrument",
-            "format", "terms", "signatures", "moves", "deposits", "certificates",
-        )  # fmt: skip
+        found = decode_held(data)
+        if not isinstance(found, cls):
+            raise PeerError("it is an extract of an agreement, without its terms")
+        return found
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "Instrument":
+        """The instrument that a file's data say. Raises PeerError."""
+        require_keys(found, "instrument", "format", "terms", "signatures", *_RECORDS)
+        signatures = as_list(found["signatures"], "signatures", SIGNATURES_MAX)
         return cls(
             Terms.from_json(as_object(found["terms"], "terms")),
-            tuple(
-                _signature(s) for s in as_list(found["signatures"], "signatures", SIGNATURES_MAX)
-            ),
-            tuple(Envelope.from_json(e) for e in as_list(found["moves"], "moves", RECORDS_MAX)),
-            tuple(
-                Envelope.from_json(e) for e in as_list(found["deposits"], "deposits", RECORDS_MAX)
-            ),
-            tuple(
-                _der(c) for c in as_list(found["certificates"], "certificates", CERTIFICATES_MAX)
-            ),
+            tuple(_signature(s) for s in signatures),
+            *_records(found),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Pillar:
+    """What a party holds of an agreement that it is not in, but that its own ones stand on.
+
+    Nothing in it is verified yet. That the extract is of those terms is the word of whoever pinned
+    its digest: our own agreement does.
+    """
+
+    extract: Mapping[str, Any]
+    terms: str
+    moves: tuple[Envelope, ...] = ()
+    deposits: tuple[Envelope, ...] = ()
+    certificates: tuple[bytes, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return str(self.extract["id"])
+
+    def encode(self) -> bytes:
+        """The file: canonical JSON."""
+        head: dict[str, Any] = {
+            "format": PILLAR_FORMAT,
+            "extract": dict(self.extract),
+            "terms": self.terms,
+        }
+        return canonical.encode({**head, **_records_json(self)})
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "Pillar":
+        """What a file's data say. Raises PeerError."""
+        require_keys(found, "pillar", "format", "extract", "terms", *_RECORDS)
+        extract = as_object(found["extract"], "extract")
+        as_text(extract.get("id"), "id")
+        return cls(extract, as_hex(found["terms"], "terms"), *_records(found))
+
+    @classmethod
+    def of(cls, instrument: Instrument, checked: "Checked", pins: Mapping[str, str]) -> "Pillar":
+        """What of an instrument may go to parties of agreements that stand on it."""
+        extract = extract_of(checked.agreement, pins)
+        records = (instrument.moves, instrument.deposits, instrument.certificates)
+        return cls(extract, checked.digest, *records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +154,34 @@ class Checked:
     exercise: bool
 
 
+def decode_held(data: bytes) -> Instrument | Pillar:
+    """What a file holds of an agreement. Raises PeerError for what is not exactly such a file."""
+    value = canonical.decode(data, size_bytes_max=INSTRUMENT_BYTES_MAX, depth_max=_DEPTH_MAX)
+    found = as_object(value, "file")
+    form = found.get("format")
+    if form == FORMAT:
+        return Instrument.from_json(found)
+    if form == PILLAR_FORMAT:
+        return Pillar.from_json(found)
+    raise PeerError(f"a file of format {quoted(form)}, not {FORMAT} or {PILLAR_FORMAT}")
+
+
 def check_instrument(instrument: Instrument, words: Words) -> Checked:
     """Every signature, every deposit and every move of an instrument, checked.
 
     Raises PeerError for the first thing in it that does not hold: a file with one false record in
     it is not believed in part.
     """
-    return _Check(instrument, words).run()
+    agreement = agreement_of(instrument.terms, words)
+    return _Check(instrument, agreement, instrument.digest).run()
+
+
+def check_pillar(pillar: Pillar, words: Words) -> Checked:
+    """The same of what we hold of an agreement that we are not in, but for who signed its terms.
+
+    That its extract is the one that others pin is for `words`, made with it.
+    """
+    return _Check(pillar, agreement_of_extract(pillar.extract, words), pillar.terms).run()
 
 
 def made(
@@ -228,12 +287,12 @@ def _exercise(cas: Iterable[bytes]) -> bool:
 
 
 class _Check:
-    """The check of one instrument."""
+    """The check of one instrument, or of what is held of one."""
 
-    def __init__(self, instrument: Instrument, words: Words) -> None:
+    def __init__(self, instrument: Instrument | Pillar, agreement: Agreement, digest: str) -> None:
         self.instrument = instrument
-        self.agreement = agreement_of(instrument.terms, words)
-        self.digest = instrument.digest
+        self.agreement = agreement
+        self.digest = digest
         self.cas = _cas(self.agreement, instrument.certificates)
         self.exercise = _exercise(self.cas.values())
         self.trust = Trust(self.cas, exercise=self.exercise)
@@ -271,15 +330,15 @@ class _Check:
         if (move.agreement, move.terms) != (self.agreement.id, self.digest):
             raise PeerError(f"{what} is about other terms than these")
         self._require_signed(envelope, Move, move.party, move.at, what)
-        if move.move == "signed":
-            self._require_terms_signed(move)
+        if move.move == "signed" and isinstance(self.instrument, Instrument):
+            self._require_terms_signed(self.instrument, move)
         return move
 
-    def _require_terms_signed(self, move: Move) -> None:
+    def _require_terms_signed(self, instrument: Instrument, move: Move) -> None:
         """Who says that it signed has signed these very terms, with a key that was valid then."""
-        payload = self.instrument.terms.encode()
+        payload = instrument.terms.encode()
         fault = "there is no signature of these terms by it in the file"
-        for signature in self.instrument.signatures:
+        for signature in instrument.signatures:
             envelope = Envelope(Terms.type(), payload, (signature,))
             try:
                 self._require_signed(envelope, Terms, move.party, move.at, "terms")
@@ -315,6 +374,25 @@ class _Check:
             )  # fmt: skip
         except PeerError as e:
             raise PeerError(f"{what}: {e}") from e
+
+
+def _records_json(held: Instrument | Pillar) -> dict[str, Any]:
+    return {
+        "moves": [envelope.to_json() for envelope in held.moves],
+        "deposits": [envelope.to_json() for envelope in held.deposits],
+        "certificates": [base64.b64encode(der).decode() for der in held.certificates],
+    }
+
+
+def _records(
+    found: Mapping[str, Any],
+) -> tuple[tuple[Envelope, ...], tuple[Envelope, ...], tuple[bytes, ...]]:
+    ders = as_list(found["certificates"], "certificates", CERTIFICATES_MAX)
+    return (
+        tuple(Envelope.from_json(e) for e in as_list(found["moves"], "moves", RECORDS_MAX)),
+        tuple(Envelope.from_json(e) for e in as_list(found["deposits"], "deposits", RECORDS_MAX)),
+        tuple(_der(der) for der in ders),
+    )
 
 
 def _signature(value: object) -> Signature:

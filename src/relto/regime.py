@@ -4,7 +4,7 @@
 for those who only want a sound regime. Reading the folder is an adapter's work.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,7 +20,18 @@ from relto.tables import Document, Problems, parse, quoted
 from relto.timeline import Event, Timeline, decode_timeline, make_timeline
 from relto.topics import Vocabulary, decode_vocabulary
 
-__all__ = ["Regime", "as_if_in_force", "check_regime", "closure", "load_regime", "plain"]
+__all__ = [
+    "Regime",
+    "as_if_in_force",
+    "check_pillars",
+    "check_protection",
+    "check_regime",
+    "closure",
+    "decode_words",
+    "load_regime",
+    "parse_all",
+    "plain",
+]
 
 FILES_MAX = 10_000
 
@@ -83,43 +94,23 @@ def check_regime(
     `problems` may already hold what the reader of the folder found.
     """
     problems = problems or Problems()
-    documents = _parse_all(files, problems)
+    documents = parse_all(files, problems)
     found_before = {p.file for p in problems.errors}
-
-    schemes: dict[str, Scheme] = {}
-    broken: set[str] = set()
     names = sorted({*files, *found_before})
-    for file in names:
-        party = _stem(file, "schemes/")
-        if party is None:
-            continue
-        document = documents.get(file)
-        scheme = decode_scheme(document, party, problems) if document else None
-        if scheme is None:
-            broken.add(party)
-        else:
-            schemes[party] = scheme
-    if not schemes and not broken:
-        problems.error("schemes", 1, "no scheme; add one file a party, such as schemes/KOR.toml")
-
-    vocabulary = None
-    if "vocabulary.toml" in documents:
-        vocabulary = decode_vocabulary(documents["vocabulary.toml"], problems)
-    elif "vocabulary.toml" not in names:
-        problems.error("vocabulary.toml", 1, "missing; add it with the keys topics and subjects")
+    schemes, broken, vocabulary = decode_words(documents, names, problems)
 
     ids = {stem for file in names if (stem := _stem(file, "agreements/")) is not None}
     if not ids:
         problems.error("agreements", 1, "no agreement; add one, such as agreements/tisa-2014.toml")
-    known = Known(schemes, vocabulary, frozenset(ids), frozenset(broken))
+    known = Known(schemes, vocabulary, frozenset(ids), broken)
     agreements: dict[str, Agreement] = {}
     for agreement_id in sorted(ids):
         document = documents.get(f"agreements/{agreement_id}.toml")
         agreement = decode_agreement(document, agreement_id, known, problems) if document else None
         if agreement is not None:
             agreements[agreement_id] = agreement
-    rests_on = _check_pillars(agreements, documents, ids, problems)
-    _check_protection(agreements, documents, ids, problems)
+    rests_on = check_pillars(agreements, documents, ids, problems)
+    check_protection(agreements, documents, ids, problems)
 
     failed = frozenset(ids - agreements.keys())
     timeline = None
@@ -141,13 +132,43 @@ def check_regime(
     return regime, problems
 
 
+def decode_words(
+    documents: Mapping[str, Document], names: Iterable[str], problems: Problems
+) -> tuple[dict[str, Scheme], frozenset[str], Vocabulary | None]:
+    """What agreements speak of: schemes, parties whose scheme is in error, the vocabulary.
+
+    `names` are all files of the folder, those among them that could not be read.
+    """
+    schemes: dict[str, Scheme] = {}
+    broken: set[str] = set()
+    for file in names:
+        party = _stem(file, "schemes/")
+        if party is None:
+            continue
+        document = documents.get(file)
+        scheme = decode_scheme(document, party, problems) if document else None
+        if scheme is None:
+            broken.add(party)
+        else:
+            schemes[party] = scheme
+    if not schemes and not broken:
+        problems.error("schemes", 1, "no scheme; add one file a party, such as schemes/KOR.toml")
+    vocabulary = None
+    if "vocabulary.toml" in documents:
+        vocabulary = decode_vocabulary(documents["vocabulary.toml"], problems)
+    elif "vocabulary.toml" not in names:
+        problems.error("vocabulary.toml", 1, "missing; add it with the keys topics and subjects")
+    return schemes, frozenset(broken), vocabulary
+
+
 def _stem(file: str, folder: str) -> str | None:
     if file.startswith(folder) and file.endswith(".toml"):
         return file[len(folder) : -len(".toml")]
     return None
 
 
-def _parse_all(files: Mapping[str, bytes], problems: Problems) -> dict[str, Document]:
+def parse_all(files: Mapping[str, bytes], problems: Problems) -> dict[str, Document]:
+    """The TOML files of a regime, parsed; a file that does not belong is an error or a warning."""
     if len(files) > FILES_MAX:
         problems.error("", 1, f"the folder holds more than {FILES_MAX} files; split the regime")
         return {}
@@ -182,7 +203,7 @@ def _parse_all(files: Mapping[str, bytes], problems: Problems) -> dict[str, Docu
     return documents
 
 
-def _check_pillars(
+def check_pillars(
     agreements: Mapping[str, Agreement],
     documents: Mapping[str, Document],
     ids: set[str],
@@ -226,7 +247,7 @@ def _reaches_itself(start: str, rests_on: Mapping[str, tuple[str, ...]]) -> bool
     return False
 
 
-def _check_protection(
+def check_protection(
     agreements: Mapping[str, Agreement],
     documents: Mapping[str, Document],
     ids: set[str],

@@ -37,7 +37,8 @@ from relto.links import (
 from relto.node import Node, NodeSecrets
 from relto.peering import Peering, peer_of
 from relto.recovery import Recovery
-from relto.regime import Regime, closure, load_regime
+from relto.regime import Regime, closure
+from relto.signed import load_folder
 from relto.stores import SqliteStore
 from relto.stores.folder import read_folder
 from relto.stores.writer import Observer, Writer
@@ -90,7 +91,7 @@ def open_regime(config: Config) -> Regime:
     files, problems = read_folder(config.regime)
     if problems.errors:
         raise CallerError(f"{config.regime}: {problems.errors[0]}")
-    regime = load_regime(files)
+    regime = load_folder(files)
     if config.party not in regime.parties:
         raise CallerError(f'party "{config.party}" has no scheme in {config.regime}')
     return closure(regime, config.party)

@@ -7,23 +7,34 @@ what the others sign.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from relto import canonical
 from relto.agreements import Known, decode_agreement, is_agreement_id
 from relto.clauses import Agreement, Equate, Onward, Share
-from relto.errors import CallerError, PeerError
-from relto.fields import as_hex, as_object, as_party, require_keys
+from relto.errors import PeerError
+from relto.fields import as_hex, as_object, as_party, as_text, require_keys
 from relto.instants import is_instant, moment
 from relto.marks import Scheme
 from relto.records import Record
-from relto.regime import Regime, load_regime, plain
+from relto.regime import plain
 from relto.tables import Document, Problems, check_text, parse, quoted
 from relto.topics import Vocabulary
 
-__all__ = ["Terms", "Words", "agreement_of", "draft_terms", "extract_of"]
+__all__ = [
+    "Terms",
+    "Words",
+    "agreement_of",
+    "agreement_of_extract",
+    "data_of",
+    "decode_extract",
+    "document_of",
+    "extract_of",
+    "extracts_of",
+    "pillars_of",
+]
 
 FORMAT = "relto-terms/1"
 EXTRACT_FORMAT = "relto-extract/1"
@@ -90,42 +101,22 @@ class Words:
     extract_digests: Mapping[str, str]
 
     @classmethod
-    def of(cls, files: Mapping[str, bytes]) -> "Words":
-        """Those of a regime's files. Raises RegimeError with every error."""
-        regime = load_regime(files)
+    def among(
+        cls,
+        files: Mapping[str, bytes],
+        schemes: Mapping[str, Scheme],
+        vocabulary: Vocabulary,
+        agreements: Mapping[str, Agreement],
+    ) -> "Words":
+        """Those of sound files and what was decoded from them."""
         return cls(
-            regime.schemes,
-            regime.vocabulary,
-            frozenset(regime.agreements),
-            {party: _digest_of(files, f"schemes/{party}.toml") for party in regime.schemes},
+            schemes,
+            vocabulary,
+            frozenset(agreements),
+            {party: _digest_of(files, f"schemes/{party}.toml") for party in schemes},
             _digest_of(files, "vocabulary.toml"),
-            {a.id: canonical.digest(extract_of(a)) for a in regime.agreements.values()},
+            _extract_digests(agreements),
         )
-
-
-def draft_terms(files: Mapping[str, bytes], agreement: str) -> Terms:
-    """The terms of an agreement of the regime in `files` (relative path -> bytes).
-
-    Raises RegimeError with every error of the regime, CallerError where it has no such agreement,
-    or where the agreement states no fingerprints, without which no signature can be checked.
-    """
-    regime = load_regime(files)
-    found = regime.agreements.get(agreement)
-    if found is None:
-        names = ", ".join(sorted(regime.agreements))
-        raise CallerError(f"no agreement {quoted(agreement)} in this regime; there are {names}")
-    if not found.ca:
-        raise CallerError(
-            f"{agreement} states no fingerprints of its parties' CAs, so nobody could check who "
-            "signs it; add ca to its file (relto keys show prints them)"
-        )
-    words = Words.of(files)
-    return Terms(
-        _data_of(files, found.file),
-        words.vocabulary_digest,
-        {party: words.scheme_digests[party] for party in sorted(_parties_named(found, regime))},
-        {pillar: words.extract_digests[pillar] for pillar in sorted(_pillars(found))},
-    )
 
 
 def agreement_of(terms: Terms, words: Words) -> Agreement:
@@ -142,33 +133,51 @@ def agreement_of(terms: Terms, words: Words) -> Agreement:
     for pillar, digest in terms.pillars.items():
         if words.extract_digests.get(pillar) != digest:
             raise PeerError(f"the terms of {terms.id} pin another {pillar} than is here")
-    problems = Problems()
-    document = Document(f"agreements/{terms.id}.toml", _as_toml(terms.agreement), {})
     known = Known(words.schemes, words.vocabulary, words.pillars | {terms.id}, frozenset())
-    try:
-        is_plain = check_text(document, problems)
-    except RecursionError:
-        raise PeerError(f"the terms of {terms.id} are nested too deeply") from None
-    agreement = decode_agreement(document, terms.id, known, problems) if is_plain else None
+    problems = Problems()
+    agreement = decode_agreement(document_of(terms, ""), terms.id, known, problems)
     if agreement is None:
         raise PeerError(f"the terms are no sound agreement: {problems.errors[0].message}")
-    if _pillars(agreement) != terms.pillars.keys():
+    if pillars_of(agreement) != terms.pillars.keys():
         raise PeerError(f"the terms of {terms.id} do not pin exactly what it stands on")
     return agreement
 
 
-def extract_of(agreement: Agreement) -> dict[str, Any]:
-    """What others than its parties may know of an agreement: who is bound, and equal marks.
+def document_of(terms: Terms, file: str) -> Document:
+    """The terms as the file of an agreement would be, for its decoder. Raises PeerError."""
+    problems = Problems()
+    document = Document(file, _as_toml(terms.agreement), {})
+    try:
+        is_plain = check_text(document, problems)
+    except RecursionError:
+        raise PeerError(f"the terms of {terms.id} are nested too deeply") from None
+    if not is_plain:
+        raise PeerError(f"the terms are no sound agreement: {problems.errors[0].message}")
+    return document
 
-    With its depositary and the fingerprints, by which its life can be checked.
+
+def extract_of(agreement: Agreement, pins: Mapping[str, str]) -> dict[str, Any]:
+    """What others than its parties may know of an agreement: who is bound, equal marks, its life.
+
+    `pins` are the digests of the extracts of what it rests on.
     """
+    lasting = agreement.lasting
     return {
         "format": EXTRACT_FORMAT,
         "id": agreement.id,
+        "kind": agreement.kind,
+        "title": dict(agreement.title),
         "parties": sorted(agreement.parties),
         "depositary": agreement.depositary,
-        "rests_on": sorted(agreement.rests_on),
+        "rests_on": {pillar: pins[pillar] for pillar in sorted(agreement.rests_on)},
         "ca": dict(agreement.ca),
+        "life": {
+            "begins": lasting.begins,
+            **({"begins_at": lasting.begins_at} if lasting.begins_at else {}),
+            "notice_days": lasting.notice_days,
+            **({"term_months": lasting.term_months} if lasting.term_months else {}),
+            "renews": lasting.renews,
+        },
         "rows": [
             {party: [mark.code for mark in marks] for party, marks in row.items()}
             for clause in agreement.clauses
@@ -178,7 +187,73 @@ def extract_of(agreement: Agreement) -> dict[str, Any]:
     }
 
 
-def _pillars(agreement: Agreement) -> set[str]:
+def agreement_of_extract(extract: Mapping[str, Any], words: Words) -> Agreement:
+    """The agreement as far as an extract tells: no permissions, no duties. Raises PeerError."""
+    return decode_extract(extract, words.schemes, words.vocabulary, words.pillars)
+
+
+def decode_extract(
+    extract: Mapping[str, Any],
+    schemes: Mapping[str, Scheme],
+    vocabulary: Vocabulary,
+    agreements: frozenset[str],
+) -> Agreement:
+    """The same in the words of a regime's folder, whose agreements are named."""
+    require_keys(
+        dict(extract), "extract", "format", "id", "kind", "title", "parties", "depositary",
+        "rests_on", "ca", "life", "rows",
+    )  # fmt: skip
+    if extract["format"] != EXTRACT_FORMAT:
+        raise PeerError(f"an extract of format {quoted(extract['format'])}, not {EXTRACT_FORMAT}")
+    pins = as_object(extract["rests_on"], "rests_on")
+    rows = extract["rows"]
+    frame = {key: extract[key] for key in ("id", "kind", "title", "parties", "depositary", "life")}
+    clause = {"article": "extract", "text": extract["title"]}
+    data = {
+        **frame,
+        "format": "relto-agreement/1",
+        **({"rests_on": list(pins)} if pins else {}),
+        **({"ca": extract["ca"]} if extract["ca"] else {}),
+        # An agreement has a clause; what stands in for those that are not told goes again below.
+        "clause": [
+            *([{**clause, "equate": {"rows": rows}}] if rows else []),
+            {**clause, "protect": {"return_or_destroy": True}},
+        ],
+    }
+    name = as_text(extract["id"], "id")
+    problems = Problems()
+    known = Known(schemes, vocabulary, agreements | {name}, frozenset())
+    document = Document("", _as_toml(data), {})
+    try:
+        is_plain = check_text(document, problems)
+    except RecursionError:
+        raise PeerError(f"the extract of {name} is nested too deeply") from None
+    agreement = decode_agreement(document, name, known, problems) if is_plain else None
+    if agreement is None:
+        raise PeerError(f"the extract of {name} is not sound: {problems.errors[0].message}")
+    told = tuple(c for c in agreement.clauses if isinstance(c.body, Equate))
+    agreement = replace(agreement, clauses=told)
+    if extract_of(agreement, {k: as_hex(v, k) for k, v in pins.items()}) != dict(extract):
+        raise PeerError(f"the extract of {name} is not written in its one form")
+    return agreement
+
+
+def extracts_of(agreements: Mapping[str, Agreement]) -> dict[str, dict[str, Any]]:
+    """The extract of each, what it rests on before it. None rests on itself."""
+    found: dict[str, dict[str, Any]] = {}
+    while len(found) < len(agreements):
+        for agreement in agreements.values():
+            if agreement.id not in found and found.keys() >= set(agreement.rests_on):
+                pins = {pillar: canonical.digest(found[pillar]) for pillar in agreement.rests_on}
+                found[agreement.id] = extract_of(agreement, pins)
+    return found
+
+
+def _extract_digests(agreements: Mapping[str, Agreement]) -> dict[str, str]:
+    return {name: canonical.digest(extract) for name, extract in extracts_of(agreements).items()}
+
+
+def pillars_of(agreement: Agreement) -> set[str]:
     """The other agreements that it rests on or is protected by."""
     found = set(agreement.rests_on)
     for clause in agreement.clauses:
@@ -187,19 +262,8 @@ def _pillars(agreement: Agreement) -> set[str]:
     return found - {agreement.id}
 
 
-def _parties_named(agreement: Agreement, regime: Regime) -> set[str]:
-    """Its parties, and those whose marks or receiving its clauses speak of."""
-    found = set(agreement.parties)
-    for clause in agreement.clauses:
-        body = clause.body
-        if isinstance(body, Onward):
-            found |= body.to
-        if isinstance(body, Share | Onward):
-            found.update(regime.marks[mark].party for mark in body.scope.marks or ())
-    return found
-
-
-def _data_of(files: Mapping[str, bytes], file: str) -> dict[str, Any]:
+def data_of(files: Mapping[str, bytes], file: str) -> dict[str, Any]:
+    """The data of one of a sound regime's files, as JSON."""
     document = parse(file, files[file], Problems())
     assert document is not None  # noqa: S101  # the regime was loaded from it
     data: dict[str, Any] = plain(document.data)
@@ -207,7 +271,7 @@ def _data_of(files: Mapping[str, bytes], file: str) -> dict[str, Any]:
 
 
 def _digest_of(files: Mapping[str, bytes], file: str) -> str:
-    return canonical.digest(_data_of(files, file))
+    return canonical.digest(data_of(files, file))
 
 
 def _as_toml(agreement: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,14 +49,14 @@ def _entries(folder: Path, prefix: str, problems: Problems) -> Iterator[tuple[st
         name = f"{prefix}{entry.name}"
         if not name.isprintable():  # not UTF-8, a line break, or what turns the reading direction
             problems.error(ascii(name)[1:-1], 1, "the file's name is not plain text; rename it")
-        elif not prefix and entry.name in ("schemes", "agreements"):
+        elif not prefix and entry.name in ("schemes", "agreements", "signed"):
             if entry.is_symlink() or not entry.is_dir(follow_symlinks=False):
                 problems.error(name, 1, "is a link or no folder; make it a folder of its own")
             else:
                 yield from _entries(Path(entry.path), f"{name}/", problems)
         elif entry.is_dir(follow_symlinks=False):
             if prefix:
-                problems.error(name, 1, "is a folder; a regime has none below schemes, agreements")
+                problems.error(name, 1, "is a folder; a regime has no folder below its own")
             else:
                 problems.warn(name, 1, "is not part of the regime and was not read")
         else:

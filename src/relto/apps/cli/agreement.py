@@ -22,6 +22,7 @@ from relto.instruments import (
     INSTRUMENT_BYTES_MAX,
     Checked,
     Instrument,
+    Pillar,
     check_instrument,
     deposited,
     made,
@@ -43,10 +44,11 @@ from relto.proofs.properties import default_properties
 from relto.proofs.proving import prove
 from relto.proofs.stories import account
 from relto.records import decode_record
-from relto.regime import Regime, as_if_in_force, load_regime
+from relto.regime import Regime, as_if_in_force
+from relto.signed import draft_terms, load_folder, words_of
 from relto.stores.folder import read_folder
 from relto.tables import quoted
-from relto.terms import Words, agreement_of, draft_terms
+from relto.terms import Words, agreement_of
 
 __all__ = ["add_parser"]
 
@@ -102,6 +104,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _add_file(merge)
     merge.add_argument("others", nargs="+", metavar="OTHER", type=Path, help="others' copies")
     merge.set_defaults(run=_merge)
+
+    extract = commands.add_parser(
+        "extract", help="make what parties of agreements that stand on this one may have of it"
+    )
+    _add_file(extract)
+    extract.add_argument("--out", required=True, metavar="FILE", type=Path, help="the file to make")
+    extract.set_defaults(run=_extract)
 
     verify = commands.add_parser("verify", help="check every signature, deposit and move")
     _add_file(verify)
@@ -214,6 +223,16 @@ def _merge(args: argparse.Namespace) -> int:
     return 0
 
 
+def _extract(args: argparse.Namespace) -> int:
+    _, words = _words(args)
+    instrument = _read(args.file)
+    checked = check_instrument(instrument, words)
+    pins = {pillar: words.extract_digests[pillar] for pillar in checked.agreement.rests_on}
+    create_file(args.out, Pillar.of(instrument, checked, pins).encode(), mode=0o644)
+    print(f"made {args.out}: who is bound by {checked.agreement.id}, equal marks and its life")
+    return 0
+
+
 def _verify(args: argparse.Namespace) -> int:
     _, words = _words(args)
     try:
@@ -265,7 +284,7 @@ def _seen(
     yield in_language(agreement.title, language)
     for clause in agreement.clauses:
         yield f"  {clause.article}  {in_language(clause.text, language)}"
-    regime = load_regime(files)
+    regime = load_folder(files)
     after = as_if_in_force(regime, agreement, moment(at))
     yield ""
     before = _before(args, words, regime, moment(at))
@@ -352,7 +371,7 @@ def _words(args: argparse.Namespace) -> tuple[Mapping[str, bytes], Words]:
     files, problems = read_folder(Path(args.regime))
     if problems.errors:
         raise CallerError(f"{args.regime} is no sound regime: {problems.errors[0]}")
-    return files, Words.of(files)
+    return files, words_of(files)
 
 
 def _read(path: Path) -> Instrument:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from relto.errors import CallerError
 from relto.instants import is_instant
-from relto.regime import Regime, check_regime
+from relto.regime import Regime
+from relto.signed import check_folder
 from relto.stores.folder import read_folder
 from relto.tables import Problem, quoted
 
@@ -18,7 +19,7 @@ PROBLEMS_SHOWN_MAX = 1_000
 
 def regime_at(folder: str) -> Regime:
     """The sound regime in a folder, for commands that need one."""
-    regime, problems = check_regime(*read_folder(Path(folder)))
+    regime, problems = check_folder(*read_folder(Path(folder)))
     if regime is None:
         raise CallerError(
             f"{folder} is no sound regime: {problems.errors[0]}"
@@ -56,7 +57,7 @@ def _shown(problem: Problem) -> dict[str, object]:
 
 
 def _check(args: argparse.Namespace) -> int:
-    regime, problems = check_regime(*read_folder(Path(args.dir)))
+    regime, problems = check_folder(*read_folder(Path(args.dir)))
     errors = sorted(problems.errors, key=lambda p: (p.file, p.line))
     if args.json:
         print(
