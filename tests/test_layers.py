@@ -17,19 +17,19 @@ LAYERS: dict[str, str] = {
     "proofs": "proofs proofs.certificates proofs.chains proofs.checker proofs.drawings "
     "proofs.differing proofs.fixpoint proofs.horn proofs.model proofs.phrases proofs.properties "
     "proofs.proving proofs.stories",
-    "records": "certificates comparing consignments deriving events fields hop instruments issuing "
-    "items journals lives moves records sealing shared signed terms trust",
-    "exchange": "exchange receiving recovering releasing",
+    "records": "certificates comparing consignments deriving events fields holdings hop "
+    "instruments issuing items journals lives moves records sealing shared signed terms trust",
+    "exchange": "consequences exchange receiving recovering releasing",
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
     "links.http links.server links.streams links.tls logs stores stores.checking stores.files "
     "stores.folder stores.fuse stores.limits stores.memory stores.migrations stores.rows "
-    "stores.snapshots stores.sqlite stores.writer supervisor system",
+    "stores.snapshots stores.sqlite stores.visits stores.writer supervisor system",
     "node": "alarms backups calls contents counter courier findings hands holds metrics node "
     "peering quotas recovery returning serving showing sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.agreement apps.cli.asking apps.cli.backup "
-    "apps.cli.decide apps.cli.differing apps.cli.doctor apps.cli.items apps.cli.journal "
-    "apps.cli.keys apps.cli.node apps.cli.prove apps.cli.regime apps.clock apps.demo "
-    "apps.demo.__main__ apps.demo.coalition",
+    "apps.cli.decide apps.cli.differing apps.cli.doctor apps.cli.held apps.cli.items "
+    "apps.cli.journal apps.cli.keys apps.cli.node apps.cli.prove apps.cli.regime apps.clock "
+    "apps.demo apps.demo.__main__ apps.demo.coalition",
 }
 PURE = (
     "ground",

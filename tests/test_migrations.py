@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from relto.errors import CallerError, StoreBroken
 from relto.exchange import step
-from relto.items import Item
+from relto.holdings import class_of
+from relto.items import Incoming, Item
 from relto.shared import START, SharedRecord, page
 from relto.stores import SqliteStore
 from steps import NOW, apply, approve, arrive, sender_states, view
@@ -81,8 +83,8 @@ def passed_on() -> Item:
     return apply("USA", item, approve(item, "USA", "smith"))
 
 
-def layout_1(folder: Path, *items: Item) -> None:
-    """A store as the first layout had it."""
+def layout_1(folder: Path, *items: Item, version: int = 1) -> None:
+    """A store as the first layout had it; the second has the same tables."""
     folder.mkdir(mode=0o700)
     (folder / "relto.db").touch(0o600)
     connection = apsw.Connection(str(folder / "relto.db"))
@@ -96,7 +98,7 @@ def layout_1(folder: Path, *items: Item) -> None:
         connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", values)
     connection.execute("INSERT INTO meta VALUES ('seq', x'37', ?)", (digest("seq", b"7"),))
     connection.pragma("application_id", 0x52454C54)
-    connection.pragma("user_version", 1)
+    connection.pragma("user_version", version)
     connection.execute("COMMIT")
     connection.close()
 
@@ -134,14 +136,38 @@ def test_a_store_of_the_first_layout_knows_what_it_has_of_its_peers(
 ) -> None:
     layout_1(tmp_path / "store", item)
     assert lists(tmp_path / "store") == expected(item)
-    assert version(tmp_path / "store") == 2
+    assert version(tmp_path / "store") == 3
     assert lists(tmp_path / "store") == expected(item)  # and once is enough
 
 
 def test_a_store_without_items_is_only_renumbered(tmp_path: Path) -> None:
     layout_1(tmp_path / "store")
     assert lists(tmp_path / "store") == {"JPN": [], "KOR": [], "USA": []}
-    assert version(tmp_path / "store") == 2
+    assert version(tmp_path / "store") == 3
+
+
+def classes(folder: Path) -> list[tuple[str, str]]:
+    """The items held, and their classes."""
+    store = SqliteStore(folder)
+    with store.read() as reader:
+        found = [(row.key, row.state) for row in reader.listing("held", limit=1_000)]
+    store.close()
+    return found
+
+
+@pytest.mark.parametrize("before", [1, 2])
+def test_a_store_of_an_earlier_layout_knows_the_class_of_every_item_held(
+    tmp_path: Path, before: int
+) -> None:
+    """More items than a page has; one that was refused is not held."""
+    [came] = passed_on().incoming
+    way = Incoming(came.release, "refused", came.since)
+    others = [replace(delivered(), id=f"{number:064}") for number in range(450)]
+    refused = replace(passed_on(), id="f" * 64, incoming=(way,), outgoing=())
+    layout_1(tmp_path / "store", *others, passed_on(), refused, version=before)
+    held = sorted([*others, passed_on()], key=lambda item: item.id)
+    assert classes(tmp_path / "store") == [(item.id, class_of(item)) for item in held]
+    assert version(tmp_path / "store") == 3
 
 
 @contextmanager
@@ -178,7 +204,7 @@ def test_a_crash_at_any_statement_leaves_the_old_layout_or_the_new(tmp_path: Pat
     assert committed >= 8
     for number in range(len(statements)):
         copy = tmp_path / "copies" / str(number)
-        assert version(copy) == (1 if number <= committed else 2), statements[number]
+        assert version(copy) == (1 if number <= committed else 3), statements[number]
         assert lists(copy) == expected(delivered())
 
 
@@ -201,9 +227,9 @@ def test_a_newer_layout_is_refused_in_one_line(tmp_path: Path) -> None:
     layout_1(tmp_path / "store")
     SqliteStore(tmp_path / "store").close()
     connection = apsw.Connection(str(tmp_path / "store" / "relto.db"))
-    connection.pragma("user_version", 3)
+    connection.pragma("user_version", 4)
     connection.close()
-    with pytest.raises(CallerError, match="schema 3 and this relto knows 2: install the newer"):
+    with pytest.raises(CallerError, match="schema 4 and this relto knows 3: install the newer"):
         SqliteStore(tmp_path / "store")
 
 

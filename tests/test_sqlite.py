@@ -93,7 +93,7 @@ def test_a_new_database_says_whose_it_is_and_survives_power_cuts(folder: Path) -
     SqliteStore(folder).close()
     connection = apsw.Connection(str(folder / "relto.db"))
     assert connection.pragma("application_id") == 0x52454C54 == APPLICATION_ID
-    assert connection.pragma("user_version") == 2
+    assert connection.pragma("user_version") == 3
     assert connection.pragma("journal_mode") == "wal"
     connection.close()
 
@@ -127,7 +127,7 @@ def test_an_sqlite_that_does_not_is_taken(version: str) -> None:
 PLANTED = {
     "another application": (["PRAGMA application_id = 1"], "belongs to another program"),
     "no application": (["PRAGMA application_id = 0"], "belongs to another program"),
-    "newer schema": (["PRAGMA user_version = 3"], "schema 3 and this relto knows 2: install"),
+    "newer schema": (["PRAGMA user_version = 4"], "schema 4 and this relto knows 3: install"),
     "older schema": (["PRAGMA user_version = 0"], "schema that relto did not make"),
     "journal mode": (["PRAGMA journal_mode = DELETE"], "journal mode delete, which another"),
     "trigger": (

@@ -23,6 +23,7 @@ from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError, StoreBroken, StoreFull
 from relto.events import Arrive, Draft, Effects, Event, Recover, Refused, Result, Send, View
 from relto.exchange import step
+from relto.holdings import note_class
 from relto.instants import instant, moment
 from relto.items import Item
 from relto.links import Stream
@@ -253,6 +254,7 @@ class Node:
             body = item.encode()
             tx.put("item", item.id, body, state=item.state, rank=item.at)
             self._keep_item(body, item)
+            note_class(tx, before, item)
             _write_reviews(tx, before, item)
             watch(tx, before, item, now)
         if any(send.release is not None for send in effects.send):

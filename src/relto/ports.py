@@ -32,6 +32,7 @@ __all__ = [
     "Row",
     "Signer",
     "Store",
+    "Tally",
     "Transaction",
     "journal_link",
 ]
@@ -157,6 +158,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """How many documents of a kind are in one state, and the least key among them."""
+
+    state: str
+    count: int
+    first: str
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxRow:
     """Bytes that a peer is owed. Times are milliseconds of whatever clock the caller uses."""
 
@@ -232,6 +242,13 @@ class Reader(Protocol):
 
     def count(self, kind: str, state: str | None = None) -> int:
         """How many rows of a kind there are, in one state or any."""
+        ...
+
+    def tallies(self, kind: str, *, after: str | None = None, limit: int) -> list[Tally]:
+        """A page of the states of a kind that lie behind `after`, in their order.
+
+        Rows are counted and not read, so they are not verified.
+        """
         ...
 
     def outbox_due(self, peer: str, *, now_ms: int, limit: int) -> list[OutboxRow]:

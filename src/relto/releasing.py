@@ -14,9 +14,10 @@ from relto.envelope import Envelope
 from relto.errors import CallerError
 from relto.events import Denied, Effects, NotYet, Refused, Send, View
 from relto.explanations import needs
+from relto.holdings import holding_of
 from relto.instants import moment
 from relto.items import Incoming, Item, Outgoing, Proposal
-from relto.labels import Label, decode_holding
+from relto.labels import Label
 from relto.questions import Question
 from relto.records import CHAIN_MAX, Manifest, Receipt, Record, Refusal, Release, decode_record
 from relto.trust import Certificates
@@ -56,11 +57,8 @@ def decide_again(view: View, item: Item, proposal: Proposal, now: str) -> Allow 
 
 def _question(view: View, label: Label, item: Item, to: str, now: str) -> Question:
     """May we give the item to `to`? By what we hold it on."""
-    holding: dict[str, Any] = {"basis": dict(item.basis)}
-    if item.held_as is not None:
-        holding["held_as"] = item.held_as
-    words = view.engine.regime
-    return Question(now, view.party, to, label, decode_holding(holding, words, label, view.party))
+    holding = holding_of(item, label, view.engine.regime, view.party)
+    return Question(now, view.party, to, label, holding)
 
 
 def add_outgoing(

@@ -23,6 +23,7 @@ from relto.ports import (
     Reader,
     Row,
     Store,
+    Tally,
     Transaction,
 )
 from relto.stores import Fault, MemoryStore, SqliteStore
@@ -105,6 +106,7 @@ def test_an_empty_store_has_nothing(store: Store) -> None:
         assert reader.get("item", "a") is None
         assert reader.listing("item", limit=1) == []
         assert reader.count("item") == 0
+        assert reader.tallies("item", limit=1) == []
         assert reader.outbox_due("JPN", now_ms=2**62, limit=1) == []
         assert reader.outbox_rows(None, 0, 1) == []
         assert reader.outbox_next_due("JPN") is None
@@ -125,6 +127,23 @@ def test_a_row_is_what_was_put_last(store: Store) -> None:
     assert ask(store, lambda r: r.listing("item", limit=9)) == [Row("a", "done", "2", b"two")]
     assert ask(store, lambda r: r.listing("item", state="open", limit=9)) == []
     assert ask(store, lambda r: r.listing("hold", limit=9)) == [Row("a", "", "", b"other")]
+
+
+def test_rows_are_tallied_by_state_page_by_page(store: Store) -> None:
+    def fill(tx: Transaction) -> None:
+        for key, state, rank in (("c", "b", "1"), ("a", "b", "2"), ("d", "a", ""), ("b", "", "9")):
+            tx.put("item", key, b"", state=state, rank=rank)
+        tx.put("hold", "0", b"", state="b")
+
+    do(store, fill)
+    every = [Tally("", 1, "b"), Tally("a", 1, "d"), Tally("b", 2, "a")]
+    with store.read() as reader:
+        assert reader.tallies("item", limit=9) == every
+        assert reader.tallies("item", limit=2) == every[:2]
+        assert reader.tallies("item", after="", limit=9) == every[1:]
+        assert reader.tallies("item", after="a", limit=9) == every[2:]
+        assert reader.tallies("item", after="b", limit=9) == []
+        assert reader.tallies("other", limit=9) == []
 
 
 def test_an_empty_body_is_not_an_absent_row(store: Store) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,26 @@ def test_every_command_that_takes_json_gives_one_json_object(
     refused = carried.share("KOR", b"x", to="JPN", topic="paired", check=False)
     assert refused.code == 1
     assert refused.json["refusals"][0]["reasons"][0]["code"] == "outside-topic"
+
+
+def test_a_change_of_regime_is_held_against_the_items_of_a_running_node(
+    carried: Nodes, tmp_path: Path
+) -> None:
+    item = carried.shared("KOR", b"before the change", to="JPN", topic="reviewed")
+    narrower = tmp_path / "regime"
+    shutil.copytree(carried.regime, narrower)
+    for file in narrower.glob("agreements/*.toml"):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace('["reviewed"]', '["paired"]'), encoding="utf-8")
+    ids = tmp_path / "ids"
+    changed = carried.at(
+        "KOR", "regime", "diff", str(carried.regime), str(narrower), "--items", "--json",
+        "--ids", str(ids),
+    ).json["items"]  # fmt: skip
+    assert (changed["party"], {shift["gained"] for shift in changed["shifts"]}) == ("KOR", {False})
+    lines = [json.loads(line) for line in ids.read_text().splitlines()]
+    assert {"item": item, "gained": [], "lost": ["JPN"]} in lines
+    assert len(lines) == sum(shift["items"] for shift in changed["shifts"])
 
 
 SHARE = ("--topic", "passed", "--about", "PRK", "--mark", "KOR:III", "--rel-to", "JPN,USA")

@@ -6,7 +6,6 @@ has to decide about a disk wants to know how much is damaged.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from typing import Any
 
 import apsw
 
-from relto.errors import CallerError, StoreError
+from relto.errors import StoreError
 from relto.ports import JOURNAL_START, journal_link
 from relto.stores.fuse import Fuse
 from relto.stores.rows import damaged_documents, damaged_meta, damaged_outbox
 from relto.stores.sqlite import APPLICATION_ID, QUICK_CHECK_BYTES_MAX, connect
+from relto.stores.visits import own_database
 
 __all__ = ["DAMAGE_MAX", "Inspection", "inspect_store"]
 
@@ -52,14 +52,7 @@ def inspect_store(path: Path) -> Inspection:
         CallerError: there is none, or it belongs to another user.
         StoreError: it cannot be read at all.
     """
-    file = path / "relto.db"
-    try:
-        owner = file.stat().st_uid
-    except OSError as error:
-        raise CallerError(f"no store at '{path}': {error.strerror}") from error
-    # SQLite makes a log beside the database; made by another user, the node could not open it.
-    if owner != os.geteuid():
-        raise CallerError(f"'{file}' belongs to another user: run this as the node's user")
+    file = own_database(path)
     with Fuse(f"the store '{path}'").guard():
         connection = connect(file, apsw.SQLITE_OPEN_READONLY)
         with closing(connection):

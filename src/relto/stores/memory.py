@@ -19,6 +19,7 @@ from relto.ports import (
     OutboxRow,
     Reader,
     Row,
+    Tally,
     Transaction,
     journal_link,
 )
@@ -102,6 +103,16 @@ class MemoryReader:
 
     def count(self, kind: str, state: str | None = None) -> int:
         return len(self._documents(kind, state))
+
+    def tallies(self, kind: str, *, after: str | None = None, limit: int) -> list[Tally]:
+        if after is not None:
+            limits.text("state", after)
+        keys: dict[str, list[str]] = {}
+        for row in self._documents(kind, None):
+            if after is None or row.state > after:
+                keys.setdefault(row.state, []).append(row.key)
+        found = [Tally(state, len(each), min(each)) for state, each in sorted(keys.items())]
+        return found[: limits.limit(limit)]
 
     def outbox_due(self, peer: str, *, now_ms: int, limit: int) -> list[OutboxRow]:
         limits.moment("now_ms", now_ms)

@@ -13,7 +13,15 @@ from typing import Any
 import apsw
 
 from relto.errors import StoreError
-from relto.ports import JOURNAL_START, JournalRow, OutboxDepth, OutboxRow, Row, journal_link
+from relto.ports import (
+    JOURNAL_START,
+    JournalRow,
+    OutboxDepth,
+    OutboxRow,
+    Row,
+    Tally,
+    journal_link,
+)
 from relto.stores import limits
 from relto.stores.fuse import Fuse
 
@@ -108,6 +116,17 @@ class SqlReader:
     def count(self, kind: str, state: str | None = None) -> int:
         where, values = _kind_and_state(kind, state)
         return self._integer(f"SELECT count(*) FROM documents WHERE {where}", values)  # noqa: S608
+
+    def tallies(self, kind: str, *, after: str | None = None, limit: int) -> list[Tally]:
+        where, values = _kind_and_state(kind, None)
+        if after is not None:
+            where, values = f"{where} AND state > ?", (*values, limits.text("state", after))
+        found = self._rows(
+            f"SELECT state, count(*), min(key) FROM documents WHERE {where}"  # noqa: S608
+            " GROUP BY state ORDER BY state LIMIT ?",
+            (*values, limits.limit(limit)),
+        )
+        return [Tally(*row) for row in found]
 
     def outbox_due(self, peer: str, *, now_ms: int, limit: int) -> list[OutboxRow]:
         return self._outbox(

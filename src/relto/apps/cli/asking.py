@@ -4,9 +4,10 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -35,6 +36,7 @@ __all__ = [
     "ask",
     "ask_raw",
     "exchange",
+    "new_file",
     "officer",
     "say",
 ]
@@ -170,6 +172,23 @@ def _der(pem: bytes, file: Path) -> bytes:
         return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
     except ValueError:
         raise CallerError(f'"{file}" is no certificate in PEM form') from None
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that was not there, for its owner alone, durable at the end; gone if that fails."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except OSError as e:
+        raise CallerError(f'cannot make "{path}": {e.strerror}') from None
+    try:
+        with os.fdopen(file, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)  # half of it would look like all of it
+        raise
 
 
 def say(text: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from relto.apps.cli.regime import instant_at, regime_at
+from relto.errors import CallerError
 from relto.proofs.differing import Difference, Permission, difference_of
 from relto.proofs.stories import words
 
@@ -17,23 +18,32 @@ _STANDS = {None: "not stated", True: "holds", False: "BROKEN"}
 def diff(args: argparse.Namespace) -> int:
     """Print what differs between two regimes."""
     at = instant_at(args.at)
-    found = difference_of(regime_at(args.before), regime_at(args.after), at)
+    if args.ids and not args.items:
+        raise CallerError("--ids needs --items: it names items that a node holds")
+    before, after = regime_at(args.before), regime_at(args.after)
+    held = None
+    if args.items:
+        from relto.apps.cli.held import look  # loads what opens a node's folder
+
+        held = look(args, before, after)
+    found = difference_of(before, after, at)
     if args.json:
         print(
             json.dumps(
                 {
                     "changes": [asdict(change) for change in found.changes],
                     "properties": [
-                        {**one.shown(), "before": before, "after": after}
-                        for one, before, after in found.properties
+                        {**one.shown(), "before": stood, "after": stands}
+                        for one, stood, stands in found.properties
                     ],
                     "permissions": [_permission(one) for one in found.permissions],
+                    **({} if held is None else {"items": held.to_json()}),
                 },
                 ensure_ascii=False,
             )
         )
         return 0
-    for line in told(found):
+    for line in (*told(found), *(() if held is None else held.told())):
         print(line)
     return 0
 

@@ -3,7 +3,6 @@
 import argparse
 import base64
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import BinaryIO
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from relto.apps.cli.asking import add_node, answered, ask_raw, say
+from relto.apps.cli.asking import add_node, answered, ask_raw, new_file, say
 from relto.certificates import identity_of
 from relto.envelope import Envelope
 from relto.errors import CallerError, PeerError
@@ -53,19 +52,8 @@ def _export(args: argparse.Namespace) -> int:
         _write_to(args, sys.stdout.buffer)
         return 0
     path = Path(args.out)
-    try:
-        # A new file, for its owner alone: an export is never written over an earlier one.
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except OSError as e:
-        raise CallerError(f'cannot make "{path}": {e.strerror}') from None
-    try:
-        with os.fdopen(file, "wb") as out:
-            entries = _write_to(args, out)
-            out.flush()
-            os.fsync(out.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)  # half an export would look like a broken one
-        raise
+    with new_file(path) as out:  # an export is never written over an earlier one
+        entries = _write_to(args, out)
     say(f"{entries} entries; check them with: relto journal verify {path}")
     return 0
 

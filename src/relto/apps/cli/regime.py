@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -46,7 +47,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     diff.add_argument("before", metavar="A", help="the regime folder before")
     diff.add_argument("after", metavar="B", help="the regime folder after")
     diff.add_argument(
-        "--at", metavar="INSTANT", help="moves at this instant alone (default: all the timeline)"
+        "--at",
+        metavar="INSTANT",
+        help="moves at this instant alone (default: all the timeline; with --items the items now)",
+    )
+    diff.add_argument(
+        "--items",
+        action="store_true",
+        help="of the items that a node holds: which may newly go to whom, and which no longer",
+    )
+    diff.add_argument(
+        "--ids", metavar="FILE", help="with --items: each of them, a line of JSON, in a new file"
+    )
+    diff.add_argument(  # not asking.add_node: its module loads half a node
+        "--node",
+        metavar="DIR",
+        default=os.environ.get("RELTO_NODE"),
+        help="with --items: the node's folder (default: $RELTO_NODE)",
     )
     diff.add_argument("--json", action="store_true", help="print one JSON object")
     diff.set_defaults(run=_diff)
