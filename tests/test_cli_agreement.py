@@ -257,6 +257,41 @@ def test_status_speaks_three_languages(
         assert word in shown
 
 
+def test_a_timeline_is_told_and_drawn_and_a_picture_is_never_written_over(
+    desk: Desk, capsys: Out
+) -> None:
+    digest = desk.opened().digest(capsys)
+    assert desk.by("KOR", "sign", "2014-12-26T02:00:00Z", "--digest", digest) == 0
+    assert desk.by("USA", "deposit", "2014-12-27T00:00:00Z") == 0
+    capsys.readouterr()
+    drawn = desk.folder / "pact.svg"
+    assert desk.run("timeline", "--lang", "ko", "--picture", drawn) == 0
+    assert capsys.readouterr().out == (
+        "2014-12-22T00:00:00Z  USA: 서명 개방  [서명을 위하여 개방]\n"
+        "2014-12-27T00:00:00Z  KOR: 서명 (작성일시 2014-12-26T02:00:00Z)  [서명을 위하여 개방]\n"
+    )
+    assert drawn.read_text().startswith("<svg ")
+    assert desk.run("timeline", "--picture", drawn) == 2
+    assert "exists already" in said(capsys)
+
+
+def test_diff_says_what_differs_between_two_drafts_and_what_that_does(
+    desk: Desk, capsys: Out
+) -> None:
+    desk.draft()
+    earlier = desk.copy("earlier")
+    pact = desk.regime / PACT
+    pact.write_text(pact.read_text().replace('topics = ["missile"]', 'topics = ["cyber"]'))
+    desk.file.unlink()
+    desk.draft()
+    capsys.readouterr()
+    assert desk.run("diff", desk.file, file=earlier) == 0
+    told = capsys.readouterr().out
+    assert "pact/4 share:" in told
+    assert "now possible: KOR → USA → JPN by pact/4; such as KOR's report, KOR:II, cyber" in told
+    assert "no longer possible: KOR → USA → JPN by pact/4; such as" in told
+
+
 def test_time_is_given_in_exercises_alone(tmp_path: Path, desk: Desk, capsys: Out) -> None:
     desk.draft()
     real = create_key_folder(

@@ -17,8 +17,8 @@ LAYERS: dict[str, str] = {
     "proofs": "proofs proofs.certificates proofs.chains proofs.checker proofs.drawings "
     "proofs.differing proofs.fixpoint proofs.horn proofs.model proofs.phrases proofs.properties "
     "proofs.proving proofs.stories",
-    "records": "certificates comparing consignments deriving events fields holdings hop "
-    "instruments issuing items journals lives moves records sealing shared signed terms trust",
+    "records": "certificates chronicles comparing consignments deriving events fields holdings "
+    "hop instruments issuing items journals lives moves records sealing shared signed terms trust",
     "exchange": "consequences exchange receiving recovering releasing",
     "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
     "links.http links.server links.streams links.tls logs stores stores.checking stores.files "

@@ -149,6 +149,7 @@ class Checked:
     agreement: Agreement
     digest: str
     life: Life
+    history: tuple[tuple[Deposit, Move], ...]  # in the order of deposits
     waiting: tuple[Move, ...]  # moves that the depositary has not deposited yet
     cas: Mapping[str, bytes]  # party -> its CA (DER), by the fingerprint that the terms state
     exercise: bool
@@ -308,6 +309,7 @@ class _Check:
             waiting[envelope.record_id] = move
         # (2) The depositary's chain has no gap, and each move in it is legal where it stands.
         life = begin_life(self.agreement)
+        history: list[tuple[Deposit, Move]] = []
         previous = ""
         for number, envelope in enumerate(self.instrument.deposits, start=1):
             deposit = self._deposit(envelope)
@@ -319,9 +321,16 @@ class _Check:
                     f"deposit {number} is of no move in the file, or of one a second time"
                 )
             life = moved(life, deposited_move, deposit.at)
+            history.append((deposit, deposited_move))
             previous = envelope.record_id
         return Checked(
-            self.agreement, self.digest, life, tuple(waiting.values()), self.cas, self.exercise
+            self.agreement,
+            self.digest,
+            life,
+            tuple(history),
+            tuple(waiting.values()),
+            self.cas,
+            self.exercise,
         )
 
     def _move(self, envelope: Envelope) -> Move:

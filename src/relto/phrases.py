@@ -293,6 +293,10 @@ LIVES: Mapping[str, Mapping[str, str]] = {
         "ko": "별도 조치가 없으면 종료",
         "ja": "措置がなければ終了",
     },
+    "began": {"en": "enters into force", "ko": "발효", "ja": "発効"},
+    "came-to-end": {"en": "comes to its end", "ko": "종료됨", "ja": "終了となる"},
+    "made-at": {"en": "made at", "ko": "작성일시", "ja": "作成日時"},
+    "takes-effect": {"en": "takes effect at", "ko": "효력 발생일시", "ja": "効力発生日時"},
     "waits": {"en": "waits for the depositary", "ko": "기탁처 접수 대기", "ja": "寄託者の受理待ち"},
 }
 """Where an agreement stands."""

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from relto import chronicles
 from relto.apps import clock
 from relto.apps.cli.asking import say
 from relto.apps.cli.differing import told
+from relto.apps.cli.regime import instant_at
 from relto.certificates import decode_certificate, fingerprint, spoken
+from relto.chronicles import chronicle, picture
 from relto.errors import CallerError, PeerError
 from relto.explanations import in_language
 from relto.instants import instant, is_instant, moment
@@ -37,7 +40,7 @@ from relto.keys import (
 )
 from relto.keys.files import create_file, sync_folder
 from relto.lives import LEGAL, Life, life_at, may_move
-from relto.moves import MOVES, Deposit, Move
+from relto.moves import MOVES, Move
 from relto.phrases import LANGUAGES, LIVES, MOVED
 from relto.proofs.differing import difference_of
 from relto.proofs.properties import default_properties
@@ -115,6 +118,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     verify = commands.add_parser("verify", help="check every signature, deposit and move")
     _add_file(verify)
     verify.set_defaults(run=_verify)
+
+    diff = commands.add_parser("diff", help="what differs between two drafts, and what that does")
+    diff.add_argument("file", metavar="FILE", type=Path, help="the earlier file")
+    diff.add_argument("other", metavar="OTHER", type=Path, help="the later one")
+    diff.add_argument(
+        "--regime", required=True, metavar="DIR", help="our regime folder, with the words pinned"
+    )
+    diff.set_defaults(run=_diff)
+
+    timeline = commands.add_parser("timeline", help="what has become of it, move by move")
+    _add_file(timeline)
+    timeline.add_argument("--at", metavar="INSTANT", help="up to then (default: now)")
+    timeline.add_argument("--picture", metavar="SVG", type=Path, help="a file to draw it into")
+    timeline.add_argument("--lang", choices=LANGUAGES, default="en", help="language (default: en)")
+    timeline.set_defaults(run=_timeline)
 
     status = commands.add_parser("status", help="who has signed, what is missing, what comes next")
     _add_file(status)
@@ -200,9 +218,9 @@ def _deposit(args: argparse.Namespace) -> int:
     instrument, refused = deposited(
         instrument, words, _signer(args, folder), _instant(args, checked)
     )
-    check_instrument(instrument, words)
+    history = check_instrument(instrument, words).history
     _write(args.file, instrument)
-    for move in _deposited_moves(instrument)[known:]:
+    for _, move in history[known:]:
         print(f"deposited: {move.move} of {move.party}")
     for move, why in refused:
         print(f"not deposited: {move.move} of {move.party}: {why}", file=sys.stderr)
@@ -251,12 +269,34 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
-def _status(args: argparse.Namespace) -> int:
-    if args.at is not None and not is_instant(args.at):
-        raise CallerError(f"--at {quoted(args.at)} is no instant such as 2015-01-05T00:00:00Z")
+def _diff(args: argparse.Namespace) -> int:
+    files, words = _words(args)
+    at = clock.now()
+    regime = load_folder(files)
+    before, after = (
+        as_if_in_force(regime, agreement_of(_read(path).terms, words), at)
+        for path in (args.file, args.other)
+    )
+    for line in told(difference_of(before, after, instant(at))):
+        print(line)
+    return 0
+
+
+def _timeline(args: argparse.Namespace) -> int:
     _, words = _words(args)
     checked = check_instrument(_read(args.file), words)
-    at = args.at or instant(clock.now())
+    entries = chronicle(checked, instant_at(args.at) or instant(clock.now()))
+    for line in chronicles.told(entries, args.lang):
+        print(line)
+    if args.picture is not None:
+        create_file(args.picture, picture(checked, entries, args.lang).encode(), mode=0o644)
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    _, words = _words(args)
+    checked = check_instrument(_read(args.file), words)
+    at = instant_at(args.at) or instant(clock.now())
     if at < checked.life.last_at:
         raise CallerError(f"--at {at} is before the latest move, {checked.life.last_at}")
     life = life_at(checked.life, at)
@@ -431,12 +471,6 @@ def _make(
 
 def _moves(instrument: Instrument) -> list[Move]:
     return [decode_record(envelope, Move) for envelope in instrument.moves]
-
-
-def _deposited_moves(instrument: Instrument) -> list[Move]:
-    """The moves in the order in which they were deposited."""
-    by_id = {e.record_id: decode_record(e, Move) for e in instrument.moves}
-    return [by_id[decode_record(e, Deposit).move] for e in instrument.deposits]
 
 
 def _certificates(folder: KeyFolder) -> tuple[bytes, bytes]:
