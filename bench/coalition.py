@@ -29,7 +29,12 @@ PAYLOAD_BYTES = 4096
 MARK = {"JPN": "JPN:HI", "KOR": "KOR:III"}
 PASSPHRASE = "measured, not kept"
 PATIENCE_S = 60.0
+BUSY_S = 0.05
 LIMITS = Limits(body_bytes_max=16 * 1024 * 1024)
+
+
+class Busy(Exception):
+    """The node takes nothing now."""
 
 
 class Nodes(Coalition):
@@ -92,6 +97,8 @@ class Nodes(Coalition):
             self.node(party) / "node.sock", method, target, body, timeout_s=PATIENCE_S,
             limits=LIMITS,
         )  # fmt: skip
+        if response.status == 503:
+            raise Busy(response.body.decode())
         if response.status != 200:
             raise RuntimeError(f"{party} answered {response.status}: {response.body[:200]!r}")
         return json.loads(response.body)
@@ -124,7 +131,7 @@ class Nodes(Coalition):
                 if number is None or faults:
                     return
                 try:
-                    self.submit(party, to, "ROUTINE")
+                    self._insist(party, to)
                 except Exception as e:
                     faults.append(e)
 
@@ -135,6 +142,16 @@ class Nodes(Coalition):
             each.join()
         if faults:
             raise faults[0]
+
+    def _insist(self, party: str, to: str) -> None:
+        """Come back later, as long as the node asks for that."""
+        while True:
+            try:
+                self.submit(party, to, "ROUTINE")
+            except Busy:
+                time.sleep(BUSY_S)
+            else:
+                return
 
     def owed(self, *parties: str) -> int:
         """Messages that these nodes owe their peers."""

@@ -14,7 +14,7 @@ from bench.floor import OPERATIONS, floor
 ITEMS = int(os.environ.get("BENCH_FLASH_ITEMS", "300"))
 QUEUED = int(os.environ.get("BENCH_QUEUED", "10000"))
 SHARE = 0.8  # of the time, in which the nodes carry ROUTINE
-PAUSE_S = 0.05
+PAUSE_S = 0.5  # two a second are within what a node takes of one maker as FLASH (quota)
 
 
 def run() -> dict[str, Any]:

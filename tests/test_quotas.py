@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from relto.backlog import WAITING_MIN
 from relto.calls import Said
 from relto.config import Quota
 from relto.courier import OTHERS_S
@@ -453,6 +454,59 @@ async def test_with_too_much_in_the_outbox_our_own_people_are_told_so_but_for_wh
     later = await given(world, title="one more")
     await world.settle()
     assert states(world, [later]) == ["delivered"]
+
+
+@in_world("carried", lanes=True)
+async def test_while_a_peer_takes_less_than_waits_for_it_only_what_is_urgent_is_taken(
+    world: World,
+) -> None:
+    await given(world, title="they know each other")
+    await world.settle()
+    let_wait(world, "USA", 0)  # it answers that there is no place for now
+    backlog = world["KOR"].couriers["USA"].backlog
+    items = [await given(world, title="is sent at once")]
+    await pass_s(world, 0.1)
+    for number in range(WAITING_MIN):
+        backlog.add(-number)  # as if so many were in the outbox
+    items += [await given(world, title="waits")]
+    with pytest.raises(Refusal) as caught:
+        await given(world, title="one more")
+    assert caught.value.status == 503
+    said = "more waits to be sent to JPN than went in the last 20 seconds; come back later"
+    assert caught.value.answer["error"] == said
+    with pytest.raises(Refusal):
+        await given(world, title="one more", precedence="PRIORITY")
+    try:
+        items += [await given(world, precedence=p) for p in ("IMMEDIATE", "FLASH")]
+    except Refusal:
+        pytest.fail("what is urgent is not taken")
+    let_wait(world, "USA", 1_000)
+    await world.settle()
+    assert states(world, items) == ["delivered"] * 4
+    assert len(backlog) == WAITING_MIN
+
+
+@in_world("carried", lanes=True)
+async def test_what_waits_for_a_peer_that_is_not_reached_or_under_a_hold_stops_nobody(
+    world: World,
+) -> None:
+    courier = world["KOR"].couriers["USA"]
+    for number in range(WAITING_MIN):
+        courier.backlog.add(-number)
+    world.cut = {frozenset(("KOR", "USA"))}
+    items = [await given(world, title=str(n)) for n in range(3)]
+    await world.settle()
+    items += [await given(world, title="taken all the same") for n in range(3)]
+    world.cut = set()
+    await world.settle()
+    assert states(world, items) == ["delivered"] * 6
+    assert len(courier.backlog) == WAITING_MIN
+    await world.hold("KOR", "JPN", on=True)
+    blocked = [await given(world, title=f"blocked {n}") for n in range(3)]
+    assert len(courier.backlog) == WAITING_MIN
+    await world.hold("KOR", "JPN", on=False)
+    await world.settle()
+    assert states(world, blocked) == ["delivered"] * 3
 
 
 @pytest.mark.parametrize(

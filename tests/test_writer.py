@@ -201,6 +201,41 @@ def test_flash_does_not_wait_for_jobs_that_have_not_begun(bench: Bench) -> None:
     assert bench.writer.jobs_waiting == 0
 
 
+def test_who_is_held_back_begins_nothing_and_flash_goes(bench: Bench) -> None:
+    bench.open()
+    ran: list[str] = []
+    held = threading.Event()
+
+    def job(name: str) -> Callable[[Transaction], Any]:
+        def run(tx: Transaction) -> str:
+            ran.append(name)
+            if name == "first":
+                bench.writer.hold_back(True)
+                held.set()
+            return name
+
+        return run
+
+    begun = bench.writer.submit_all([job("first"), job("second")], 3)
+    assert held.wait(WAIT_S)
+    flash = bench.writer.submit(job("flash"), 0)
+    assert flash.result(WAIT_S) == "flash"
+    other = bench.writer.submit(job("other"), 1)
+    assert bench.writer.submit(job("more flash"), 0).result(WAIT_S) == "more flash"
+    assert ran == ["first", "flash", "more flash"]
+    bench.writer.hold_back(False)
+    assert begun.result(WAIT_S) == ["first", "second"]
+    assert other.result(WAIT_S) == "other"
+
+
+def test_a_writer_that_closes_commits_also_what_was_held_back(bench: Bench) -> None:
+    bench.open()
+    bench.writer.hold_back(True)
+    future = bench.writer.submit(put("a"))
+    bench.writer.close()
+    assert future.result(WAIT_S) == "a"
+
+
 def test_what_is_urgent_but_no_flash_waits_for_the_commit_under_way(bench: Bench) -> None:
     ran: list[str] = []
 

@@ -289,6 +289,9 @@ class SteppedWriter(Writer):
             self._place.world.loop.call_later(self._place.world.commit_s(), self._flush)
         return future
 
+    def hold_back(self, is_held: bool) -> None:
+        """What rests comes with the next commit: nothing else would ask for that one."""
+
     def _flush(self) -> None:
         if not self._waiting:
             return

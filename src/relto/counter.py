@@ -304,8 +304,12 @@ class Counter:
         for party in to:
             if party not in self.node.engine.regime.parties:
                 raise CallerError(f"unknown party {quoted(party)}")
-        effects = await self.node.draft(label, payload, body, to, precedence, basis, who)
-        assert effects.item is not None  # noqa: S101  # a draft makes one
+        urgency = PRECEDENCES.index(precedence)
+        with self.node.turns.at_work(urgency):
+            if urgency:
+                await self.node.turns.wait(urgency)
+            effects = await self.node.draft(label, payload, body, to, precedence, basis, who)
+            assert effects.item is not None  # noqa: S101  # a draft makes one
         await self.node.turns.wait(len(PRECEDENCES))  # sending it goes before telling of it
         return self.showing.summary(effects.item, title=str(payload.header["title"]))
 

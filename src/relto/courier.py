@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 from relto import canonical
+from relto.backlog import Backlog
 from relto.calls import Calls, Said
 from relto.clauses import Share
 from relto.config import Peer
@@ -38,7 +39,7 @@ from relto.ports import Link, OutboxRow, Transaction
 from relto.records import PRECEDENCES
 from relto.seal import HpkePublicKey
 
-__all__ = ["Courier", "hub_is_blind"]
+__all__ = ["LANES", "Courier", "hub_is_blind"]
 
 log = logging.getLogger("relto.courier")
 
@@ -47,10 +48,11 @@ ROW_BYTES_MAX = 1024 * 1024
 ROWS_MAX = 16  # that one lane has in hand at once
 ALONE_FROM = 2  # failed attempts after which a row goes alone
 MESSAGE_BYTES = PLAINTEXT_BYTES_MAX - 4096  # parts that share a message; a larger one goes alone
-LANES = (1, 3, 3)  # the least precedence (3 is ROUTINE) that each lane of a peer still carries
-"""One lane for FLASH and IMMEDIATE alone, which never waits behind others; two for all, so that the
-next message is made while the peer is at work on the one before."""
+LANES = (0, 1, 3, 3)  # the least precedence (3 is ROUTINE) that each lane of a peer still carries
+"""One lane for FLASH alone, and one for that and IMMEDIATE, which never wait behind others; two for
+all, so that the next message is made while the peer is at work on the one before."""
 
+URGENT = PRECEDENCES.index("IMMEDIATE")
 RETRY_MS_FIRST = 200
 RETRY_MS_MAX = 30_000
 LINK_RETRY_MS_MAX = 5_000  # between two calls at a peer that is not reached
@@ -77,6 +79,7 @@ class Courier:
         self._asleep = [False for _ in LANES]
         self._tasks: list[asyncio.Task[None]] = []
         self.hands = Hands()
+        self.backlog = Backlog(node.clock.monotonic_ms)
         self._look_ms = [0 for _ in LANES]  # when each lane looks at the outbox next
         self._found = [_NOTHING for _ in LANES]  # the precedence of what it found there last
         self._later_ms = [0] * len(PRECEDENCES)  # until when the peer wants none so urgent, or less
@@ -100,28 +103,44 @@ class Courier:
 
     def settled(self, number: int) -> None:
         self.hands.settled(number)
+        self.backlog.drop(number)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the peer is reached, and more waits for it than it takes in a while."""
+        return not self.calls.error and self.backlog.is_long
 
     def at_once(
         self, tx: Transaction, row: OutboxRow, item: Item, send: Send
-    ) -> Callable[[], None] | None:
+    ) -> Callable[[], None]:
         """Take a new row in hand in the transaction that writes it, so that it needs no other.
 
-        What to do once that is durable. None: the row waits for a lane to find it, since what is
-        as urgent waits already, the peer is not reached, or a key has to be asked for first.
+        What to do once that is durable: hand it to a lane, or let it wait in the outbox for one to
+        find it, since what is as urgent waits already, the peer is not reached, or a key has to be
+        asked for first.
         """
-        if not self._tasks or self.calls.error or not self.calls.knows_key:
-            return None
-        if row.precedence >= min(self._found) or not self.hands.has_room(row.precedence):
-            return None
-        if self._later_ms[row.precedence] > self.node.clock.monotonic_ms():
-            return None  # the peer wants none of it now
+        if not self._takes_at_once(row.precedence):
+            return partial(self._wait_for_lane, row)
         if send.result is not None:
             return partial(self._hand, Owed(row, item, result=send.result))
         assert send.release is not None  # noqa: S101  # it is the one or the other
         if item.key is not None and hub_is_blind(self.node, _outgoing(item, send.release)):
-            return None
+            return partial(self._wait_for_lane, row)
         owed = self._dispatch(Owed(row, item, send.release), tx)
-        return None if owed is None else partial(self._hand, owed)
+        return self.wake if owed is None else partial(self._hand, owed)
+
+    def _takes_at_once(self, precedence: int) -> bool:
+        if not self._tasks or self.calls.error or not self.calls.knows_key:
+            return False
+        if precedence >= min(self._found) or not self.hands.has_room(precedence):
+            return False
+        # Else the peer wants none of it now.
+        return self._later_ms[precedence] <= self.node.clock.monotonic_ms()
+
+    def _wait_for_lane(self, row: OutboxRow) -> None:
+        if row.precedence > URGENT:
+            self.backlog.add(row.number)
+        self.wake()
 
     def _hand(self, owed: Owed) -> None:
         """For the first lane that sleeps, or whichever is done first."""
@@ -159,11 +178,14 @@ class Courier:
                     await self._sleep(index, min(wait_s, look_s))
                     continue
                 self.hands.take_up(numbers)
+                precedence = rows[0].precedence if rows else owed[0].row.precedence
                 try:
-                    if rows:
-                        await self._carry(rows)
-                    else:
-                        await self._carry_handed(owed)
+                    with self.node.turns.at_work(precedence):
+                        await self.node.turns.wait(precedence)
+                        if rows:
+                            await self._carry(rows)
+                        else:
+                            await self._carry_handed(owed)
                 finally:
                     self.hands.put_down(numbers)
             except StoreBroken as e:
@@ -323,6 +345,7 @@ class Courier:
     async def _stranded(self, row: OutboxRow, error: Exception) -> None:
         """One row cannot be sent, whatever the reason: it waits, and the others go on."""
         log.warning("carrying-failed", extra={"peer": self.peer, "why": why(error)})
+        self.backlog.drop(row.number)
         await self._later([row], f"could not be sent: {why(error)}")
 
     async def _granted(self, owed: Sequence[Owed], precedence: int) -> list[Owed]:
@@ -338,6 +361,8 @@ class Courier:
                 await self._stranded(each.row, got)
             elif got is not None:
                 granted.append(got)
+            else:
+                self.backlog.drop(each.row.number)
         return granted
 
     async def _made(
@@ -406,6 +431,8 @@ class Courier:
                 said = await self._send_range(each, said.have)
             if said.is_whole and said.after_s:
                 self._wait(precedence, said.after_s)
+            if each.release and precedence > URGENT and said.word != "retry":
+                self.backlog.went(each.row.number)
             if said.word == "accepted" and (each.result or said.have in (-1, each.size_bytes)):
                 wait_ms = NOTE_MS if each.result else NOTED_MS
                 self.hands.accept(each, self.node.clock.monotonic_ms() + wait_ms)

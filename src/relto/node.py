@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from relto import canonical, seal, streams
 from relto import envelope as dsse
 from relto.alarms import Alarm, is_any_due, raise_alarms, watch
+from relto.backlog import LATELY_MS
 from relto.config import Config
 from relto.contents import Contents, part_of
 from relto.decisions import Engine
@@ -83,11 +84,13 @@ class Carrier(Protocol):
 
     def at_once(
         self, tx: Transaction, row: OutboxRow, item: Item, send: Send
-    ) -> Callable[[], None] | None:
-        """Take a new row in hand in the transaction that writes it; what to do once it is durable.
+    ) -> Callable[[], None]:
+        """A new row, in the transaction that writes it; what to do once that is durable."""
+        ...
 
-        None: the carrier finds it in the outbox, once it is woken.
-        """
+    @property
+    def is_behind(self) -> bool:
+        """Whether more waits for the peer than it takes in a while."""
         ...
 
     def settled(self, number: int) -> None:
@@ -120,7 +123,7 @@ class Node:
         self.on_broken = around.on_broken
         self.writer = writer
         self.on_entry: Callable[[Mapping[str, Any]], None] | None = None  # of the journal
-        self.turns = Turns()
+        self.turns = Turns(self.clock.monotonic_ms, writer.hold_back)
         self.contents = Contents(store, self.payload_key)
         self.quotas = Quotas(config.quota, self.clock.monotonic_ms)
         self._items: dict[str, tuple[bytes, Item]] = {}  # as last decoded or encoded
@@ -269,8 +272,7 @@ class Node:
         for row, send in owed:
             carrier = self.carriers.get(send.peer)
             if carrier is not None and item is not None:
-                taken = carrier.at_once(tx, row, item, send)
-                then += [] if taken is None else [taken]
+                then.append(carrier.at_once(tx, row, item, send))
         return tuple(then)
 
     def read_item(self, reader: Reader, item_id: str) -> Item | None:
@@ -393,6 +395,20 @@ class Node:
             raise StoreFull(
                 f"{most} messages wait to be sent; come back later (limits.outbox_messages_max)"
             )
+
+    def require_pace(self, to: Sequence[str], precedence: str) -> None:
+        """Raises StoreFull while more waits on the way to them than goes in a while; what is urgent
+        is taken."""
+        if PRECEDENCES.index(precedence) <= 1:
+            return
+        for party in to:
+            own = self.carriers.get(party)
+            on_the_way = self.carriers.values() if own is None else (own,)
+            if any(carrier.is_behind for carrier in on_the_way):
+                raise StoreFull(
+                    f"more waits to be sent to {party} than went in the last {LATELY_MS // 1000}"
+                    " seconds; come back later"
+                )
 
     async def raise_alarms(self) -> None:
         """Say aloud what was not handled within its precedence's time."""
@@ -551,6 +567,7 @@ class Node:
                 f"{self.config.payload_bytes_max} (limits.payload_bytes_max)"
             )
         self.require_room(precedence)
+        self.require_pace(to, precedence)
         with self.store.read() as reader:
             self.require_place(reader, precedence)
         key = self.random_bytes("payload-key", streams.KEY_BYTES)

@@ -209,11 +209,12 @@ class Peering:
         precedences = [await self._precedence(peer, part) for part in parts]
         least = max(precedences)
         async with self.node.quotas.lane(peer, least, partial(self._backlog, peer, least)):
-            verified = [
-                await self._verified(peer, part, precedence)
-                for part, precedence in zip(parts, precedences, strict=True)
-            ]
-            answers = await self._taken(peer, verified)
+            with self.node.turns.at_work(least):
+                verified = [
+                    await self._verified(peer, part, precedence)
+                    for part, precedence in zip(parts, precedences, strict=True)
+                ]
+                answers = await self._taken(peer, verified)
         first = answers[0]
         if first["status"] in _WHOLE and all(answer == first for answer in answers):
             return _answer(_WHOLE[first["status"]], **first)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from relto.certificates import identity_of
 from relto.config import Config, Peer, decode_config
 from relto.counter import BUSY, Counter, is_streamed
-from relto.courier import Courier
+from relto.courier import LANES, Courier
 from relto.decisions import Engine
 from relto.errors import CallerError, PeerError, ReltoError, StoreBroken
 from relto.hop import SEALED_BYTES_MAX
@@ -177,6 +177,7 @@ async def serve(
                 to_client,
                 check_peer=partial(_check_peer, node, couriers, peer.party),
                 limits=PEER_LIMITS,
+                connections_max=len(LANES) + 1,
             )
             couriers[peer.party] = Courier(node, peer, client)
         recovery = Recovery(node, couriers)

@@ -1,13 +1,13 @@
 """Ten times what three nodes can carry, for five minutes: `make soak OVERLOAD=1`, for evidence/.
 
-First what they can carry is measured, and how long FLASH takes when they have nothing to do. Then
-people at Seoul and Tokyo offer ten times as much. What is not taken is refused in words; what is
-taken is lost nowhere, by the checker that shares no code with the nodes. Afterwards nobody helps.
+First what they can carry is measured, and how long FLASH and ROUTINE take when they have nothing
+to do. Then people at Seoul and Tokyo offer ten times as much. What is not taken is refused in
+words; what is taken is lost nowhere, by the checker that shares no code with the nodes. Afterwards
+nobody helps.
 """
 
 import argparse
 import json
-import os
 import sys
 import threading
 import time
@@ -16,16 +16,15 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from commits import present_commit
-from crash.nodes import MARK, Victims, victims
+from crash.nodes import DESTINATION, MARK, Victims, victims
 from e2e.nodes import PARTIES
 from hostile.__main__ import percentile
+from hostile.crowd import Crowd, Offered
 from relto.links import LinkError
 
 T = TypeVar("T")
 
 TIMES = 10
-NICE = 10
-PEOPLE = 48  # at each end: more than a node lets in at once
 FLASH_EVERY_S = 0.6
 BACK_S = 60.0  # in which they are back to normal
 DRAIN_S_MAX = 240.0  # after that minute; what is owed then stays owed
@@ -33,49 +32,22 @@ ASK_S = 0.5
 ARRIVAL_S = 120.0
 
 
-class Offered:
-    """What people offered, and what they were told; by many threads."""
-
-    def __init__(self) -> None:
-        self.told: Counter[str] = Counter()
-        self.answer_ms: list[float] = []
-        self._lock = threading.Lock()
-
-    def share(self, nodes: Victims, maker: str) -> None:
-        start = time.monotonic()
-        try:
-            nodes.submit(maker, size=4096)
-            word = "taken"
-        except RuntimeError as e:
-            word = f"refused: {e}"
-        except LinkError as e:
-            word = f"no answer: {str(e).partition(': ')[2]}"
-        with self._lock:
-            self.told[word] += 1
-            self.answer_ms.append((time.monotonic() - start) * 1000)
+def offer(nodes: Victims, rate_per_s: float, seconds: float) -> Crowd:
+    """A crowd at both ends, half of it at each."""
+    requests = {
+        maker: (nodes.node(maker) / "node.sock", nodes.draft(maker, "ROUTINE", 4096))
+        for maker in MARK
+    }
+    return Crowd(requests, rate_per_s, seconds)
 
 
-def offer(nodes: Victims, rate_per_s: float, seconds: float, offered: Offered) -> None:
-    """Offer ROUTINE items at a rate, half at each end, whatever becomes of them."""
-    end = time.monotonic() + seconds
-    each_s = 2 * PEOPLE / rate_per_s
-
-    def person(maker: str, number: int) -> None:
-        # In truth they have machines of their own.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-        due = time.monotonic() + each_s * number / PEOPLE
-        while (now := time.monotonic()) < end:
-            if now < due:
-                time.sleep(min(due - now, end - now))
-                continue
-            due = max(due + each_s, now - 1)  # who waits for an answer does not catch up for ever
-            offered.share(nodes, maker)
-
-    people = [threading.Thread(target=person, args=(m, n)) for m in MARK for n in range(PEOPLE)]
-    for each in people:
-        each.start()
-    for each in people:
-        each.join()
+def taken(nodes: Victims, crowd: Crowd) -> Offered:
+    """What the crowd was told, once all have gone; the checker hears of it."""
+    offered = crowd.offered()
+    nodes.attempts += offered.attempts
+    for item, maker in offered.taken:
+        nodes.acknowledged[item] = (maker, DESTINATION[maker])
+    return offered
 
 
 def insisted(ask: Callable[[], T]) -> T:
@@ -87,10 +59,10 @@ def insisted(ask: Callable[[], T]) -> T:
             time.sleep(0.005)
 
 
-def flash_ms(nodes: Victims) -> float:
+def receipted_ms(nodes: Victims, precedence: str) -> float:
     """From Seoul's first attempt to submit it until Seoul has Tokyo's receipt."""
     start = time.monotonic()
-    item = insisted(lambda: nodes.submit("KOR", "FLASH", 500))
+    item = insisted(lambda: nodes.submit("KOR", precedence, 500))
     while time.monotonic() < start + ARRIVAL_S:
         shown = json.loads(insisted(lambda: nodes.ask("KOR", "GET", f"/items/{item}")))
         if any(way["state"] == "delivered" for way in shown["to"]):
@@ -99,10 +71,12 @@ def flash_ms(nodes: Victims) -> float:
     raise TimeoutError(f"{item} was not receipted in {ARRIVAL_S:g} s")
 
 
-def flashes(nodes: Victims, over: Callable[[], bool]) -> list[float]:
-    found = []
+def receipted(nodes: Victims, over: Callable[[], bool]) -> dict[str, list[float]]:
+    """One FLASH and one ROUTINE after the other."""
+    found: dict[str, list[float]] = {"FLASH": [], "ROUTINE": []}
     while not over():
-        found.append(flash_ms(nodes))
+        for precedence, took_ms in found.items():
+            took_ms.append(receipted_ms(nodes, precedence))
         time.sleep(FLASH_EVERY_S)
     return found
 
@@ -138,7 +112,7 @@ def capacity_per_s(nodes: Victims, items: int) -> float:
             with lock:
                 if next(numbers, None) is None:
                     return
-            nodes.submit(maker, size=4096)
+            insisted(lambda: nodes.submit(maker, size=4096))
 
     people = [threading.Thread(target=person, args=(m,)) for m in MARK for _ in range(3)]
     for each in people:
@@ -151,26 +125,24 @@ def capacity_per_s(nodes: Victims, items: int) -> float:
 
 
 def run(nodes: Victims, seconds: float, times: float) -> dict[str, Any]:
-    flashes(nodes, for_s(3))
-    idle = flashes(nodes, for_s(min(30, seconds)))
+    receipted(nodes, for_s(3))
+    idle = receipted(nodes, for_s(min(30, seconds)))
     capacity = capacity_per_s(nodes, 400)
-    offered = Offered()
     loaded: list[float] = []
     worst: Counter[str] = Counter()
-    load = threading.Thread(target=offer, args=(nodes, times * capacity, seconds, offered))
     start = time.monotonic()
-    load.start()
-    while load.is_alive():
-        loaded.append(flash_ms(nodes))
+    crowd = offer(nodes, times * capacity, seconds)
+    while crowd.is_there:
+        loaded.append(receipted_ms(nodes, "FLASH"))
         worst |= Counter(owed(nodes))
         time.sleep(FLASH_EVERY_S)
-    load.join()
+    offered = taken(nodes, crowd)
     took_s = time.monotonic() - start
     print(f"told: {dict(offered.told)}", file=sys.stderr)
     left = owed(nodes)
     ended = time.monotonic()
-    normal_s = back_to_normal(nodes, 3 * percentile(idle, 0.99))
-    after = flashes(nodes, for_s(max(1.0, BACK_S - (time.monotonic() - ended))))
+    normal_s = back_to_normal(nodes, {p: 3 * percentile(idle[p], 0.99) for p in idle})
+    after = receipted(nodes, for_s(max(1.0, BACK_S - (time.monotonic() - ended))))
     left_then = owed(nodes)
     over = for_s(DRAIN_S_MAX)
     while any(owed(nodes).values()) and not over():
@@ -182,23 +154,25 @@ def run(nodes: Victims, seconds: float, times: float) -> dict[str, Any]:
         "offered_per_s": round(sum(offered.told.values()) / took_s, 1),
         "told": dict(offered.told),
         "answer_ms": summary(offered.answer_ms),
-        "flash_idle": summary(idle),
+        "idle": {p: summary(took_ms) for p, took_ms in idle.items()},
         "flash_loaded": summary(loaded) if loaded else None,
-        "flash_after": summary(after),
+        "after": {p: summary(took_ms) for p, took_ms in after.items()},
         "owed_most": dict(worst),
         "owed_at_end": left,
         "owed_a_minute_later": left_then,
-        "flash_normal_after_s": normal_s,
+        "normal_after_s": normal_s,
         "drained_after_s": drained_s,
     }
 
 
-def back_to_normal(nodes: Victims, limit_ms: float) -> float | None:
-    """Seconds until five FLASH in a row took no longer than that; None if it takes too long."""
+def back_to_normal(nodes: Victims, limit_ms: dict[str, float]) -> float | None:
+    """Seconds until five of each in a row took no longer than that; None if it takes too long."""
     start = time.monotonic()
     good = 0
     while time.monotonic() < start + BACK_S:
-        good = good + 1 if flash_ms(nodes) <= limit_ms else 0
+        took_ms = {precedence: receipted_ms(nodes, precedence) for precedence in limit_ms}
+        is_good = all(took_ms[precedence] <= limit_ms[precedence] for precedence in limit_ms)
+        good = good + 1 if is_good else 0
         if good == 5:
             return round(time.monotonic() - start, 1)
         time.sleep(0.1)
@@ -220,7 +194,7 @@ def main() -> int:
     for line in wrong:
         print(line, file=sys.stderr)
     print(json.dumps(result, indent=1))
-    return 1 if wrong or result["flash_normal_after_s"] is None else 0
+    return 1 if wrong or result["normal_after_s"] is None else 0
 
 
 if __name__ == "__main__":

@@ -122,6 +122,9 @@ class SimWriter(Writer):
             )  # fmt: skip
         return future
 
+    def hold_back(self, is_held: bool) -> None:
+        """What rests comes with the next commit: nothing else would ask for that one."""
+
     def _flush(self) -> None:
         if not self._waiting:
             return

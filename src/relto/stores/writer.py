@@ -49,6 +49,10 @@ class Commits(Protocol):
         the ReltoError as a value, once all are durable."""
         ...
 
+    def hold_back(self, is_held: bool) -> None:
+        """Until it is called again with False, no job begins but those of FLASH."""
+        ...
+
     @property
     def jobs_waiting(self) -> int:
         """Jobs that were submitted, and that no commit has taken up yet."""
@@ -139,6 +143,7 @@ class Writer:
         self._observer = observer
         self._broken = False
         self._closing = False
+        self._is_held = False
         self._waiting: list[_Asked] = []  # a heap
         self._jobs_waiting = 0
         self._number = 0
@@ -158,10 +163,15 @@ class Writer:
         """As the port says. More than `BATCH_MAX` jobs are a commit of their own."""
         return self._ask(jobs, precedence, is_one=False)
 
+    def hold_back(self, is_held: bool) -> None:
+        with self._changed:
+            self._is_held = is_held and not self._closing
+            self._changed.notify()
+
     def close(self) -> None:
         """Commit what was submitted, and stop."""
         with self._changed:
-            self._closing = True
+            self._closing, self._is_held = True, False
             self._changed.notify()
         if self._thread is not None:
             self._thread.join()
@@ -198,7 +208,7 @@ class Writer:
     def _next(self) -> list[_Asked]:
         """What goes into the next commit, the most urgent first; nothing once all is done."""
         with self._changed:
-            while not self._waiting and not self._closing:
+            while not self._may_commit() and not self._closing:
                 self._changed.wait()
             batch: list[_Asked] = []
             jobs = 0
@@ -207,6 +217,9 @@ class Writer:
                 jobs += len(batch[-1].jobs)
             self._jobs_waiting -= jobs
             return batch
+
+    def _may_commit(self) -> bool:
+        return bool(self._waiting) and not (self._is_held and self._waiting[0].precedence)
 
     def _fits(self, first: _Asked, jobs: int) -> bool:
         """Whether what goes next may share a commit that `jobs` jobs are in: none with FLASH."""
@@ -253,7 +266,7 @@ class Writer:
                     self._jobs_waiting += len(asked.jobs)
 
     def _wrapped(self, job: Job, precedence: int) -> Job:
-        """The job, that the observer hears of, and that does not begin while FLASH waits."""
+        """The job, that the observer hears of. It does not begin while FLASH waits or works."""
 
         def run(tx: Transaction) -> Any:
             if self._observer is not None:
@@ -266,4 +279,4 @@ class Writer:
 
     def _is_urgent(self) -> bool:
         with self._changed:
-            return bool(self._waiting) and not self._waiting[0].precedence
+            return self._is_held or (bool(self._waiting) and not self._waiting[0].precedence)
