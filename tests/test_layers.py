@@ -28,8 +28,8 @@ LAYERS: dict[str, str] = {
     "node peering quotas recovery returning serving showing sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.agreement apps.cli.asking apps.cli.backup "
     "apps.cli.decide apps.cli.differing apps.cli.doctor apps.cli.held apps.cli.items "
-    "apps.cli.journal apps.cli.keys apps.cli.node apps.cli.prove apps.cli.regime apps.clock "
-    "apps.demo apps.demo.__main__ apps.demo.coalition",
+    "apps.cli.journal apps.cli.keys apps.cli.node apps.cli.prove apps.cli.regime apps.cli.seeing "
+    "apps.clock apps.demo apps.demo.__main__ apps.demo.coalition apps.demo.signing",
 }
 PURE = (
     "ground",

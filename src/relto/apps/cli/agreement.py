@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -14,7 +13,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from relto import chronicles
 from relto.apps import clock
 from relto.apps.cli.asking import say
-from relto.apps.cli.differing import told
 from relto.apps.cli.regime import instant_at
 from relto.certificates import decode_certificate, fingerprint, spoken
 from relto.chronicles import chronicle, picture
@@ -42,16 +40,11 @@ from relto.keys.files import create_file, sync_folder
 from relto.lives import LEGAL, Life, life_at, may_move
 from relto.moves import MOVES, Move
 from relto.phrases import LANGUAGES, LIVES, MOVED
-from relto.proofs.differing import difference_of
-from relto.proofs.properties import default_properties
-from relto.proofs.proving import prove
-from relto.proofs.stories import account
 from relto.records import decode_record
-from relto.regime import Regime, as_if_in_force
-from relto.signed import draft_terms, load_folder, words_of
+from relto.signed import draft_terms, words_of
 from relto.stores.folder import read_folder
 from relto.tables import quoted
-from relto.terms import Words, agreement_of
+from relto.terms import Words
 
 __all__ = ["add_parser"]
 
@@ -182,7 +175,10 @@ def _sign(args: argparse.Namespace) -> int:
             f"{party} cannot sign now: the agreement is {checked.life.phase}, and those who have "
             f"not signed are {', '.join(checked.life.missing) or 'none'}"
         )
-    for line in _seen(args, files, words, instrument, at):
+    from relto.apps.cli.seeing import seen  # the prover is for those who sign alone
+
+    earlier = _read(args.since) if args.since else None
+    for line in seen(files, words, instrument, earlier, at, args.lang):
         say(line)
     _confirm(args, checked.digest)
     return _make(args, instrument, words, checked, "signed", at)
@@ -270,14 +266,11 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
+    from relto.apps.cli.seeing import differs
+
     files, words = _words(args)
-    at = clock.now()
-    regime = load_folder(files)
-    before, after = (
-        as_if_in_force(regime, agreement_of(_read(path).terms, words), at)
-        for path in (args.file, args.other)
-    )
-    for line in told(difference_of(before, after, instant(at))):
+    at = instant(clock.now())
+    for line in differs(files, words, _read(args.file), _read(args.other), at):
         print(line)
     return 0
 
@@ -309,40 +302,6 @@ def _status(args: argparse.Namespace) -> int:
 
 
 # what is shown
-
-
-def _seen(
-    args: argparse.Namespace,
-    files: Mapping[str, bytes],
-    words: Words,
-    instrument: Instrument,
-    at: str,
-) -> Iterator[str]:
-    """What a signer sees: the clauses, what they do, what no chain can do, what changed."""
-    agreement = agreement_of(instrument.terms, words)
-    language = args.lang
-    yield in_language(agreement.title, language)
-    for clause in agreement.clauses:
-        yield f"  {clause.article}  {in_language(clause.text, language)}"
-    regime = load_folder(files)
-    after = as_if_in_force(regime, agreement, moment(at))
-    yield ""
-    before = _before(args, words, regime, moment(at))
-    yield "since the file seen last:" if args.since else "what it makes possible:"
-    yield from (f"  {line}" for line in told(difference_of(before, after, at)))
-    yield ""
-    proof = prove(after, default_properties(after), at)
-    yield from account(proof, language)
-    yield ""
-    yield f"digest: {instrument.digest}"
-
-
-def _before(args: argparse.Namespace, words: Words, regime: Regime, at: datetime) -> Regime:
-    """What to compare with: the version seen last, or the regime as it stands."""
-    if args.since is None:
-        return regime
-    earlier = agreement_of(_read(args.since).terms, words)
-    return as_if_in_force(regime, earlier, at)
 
 
 def _confirm(args: argparse.Namespace, digest: str) -> None:

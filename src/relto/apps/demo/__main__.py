@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from relto.apps.demo.coalition import Coalition, Outcome
+from relto.apps.demo.signing import Desks
 from relto.keys import open_key_folder, read_passphrase
 from relto.links import Client, KeyFile, LinkError, client_context
 
@@ -126,6 +127,84 @@ class Story:
     def marks(self, party: str, item: str) -> str:
         shown = self.nodes.at(party, "item", "show", item, "--json").json
         return " → ".join(b["banner"] for b in shown["banners"])
+
+
+PILLARS = {"gsomia-kor-usa-1987": ("KOR", "USA"), "gsomia-jpn-usa-2007": ("JPN", "USA")}
+OWN = {  # by party: agreements it is in, and those that these stand on without it
+    "JPN": (["gsomia-jpn-usa-2007", "gsomia-jpn-kor-2012", "tisa-2014"], ["gsomia-kor-usa-1987"]),
+    "KOR": (["gsomia-kor-usa-1987", "gsomia-jpn-kor-2012", "tisa-2014"], ["gsomia-jpn-usa-2007"]),
+    "USA": ([*PILLARS, "tisa-2014"], []),
+}
+
+
+def the_papers(story: Story, desks: Desks) -> None:
+    """What there was before: two agreements with Washington, and one that was called off."""
+    story.heading("the papers: what stands between the three before the pact")
+    for agreement, parties in PILLARS.items():
+        at = "2014-06-01T00:00:00Z"
+        desks.draft("USA", agreement, at)
+        desks.send(agreement, "USA", [p for p in parties if p != "USA"])
+        for party in parties:
+            desks.sign(party, agreement, at)
+        others = [p for p in parties if p != "USA"]
+        desks.deposit("USA", agreement, at, others)
+        desks.send(agreement, "USA", others)
+        state = desks.status(parties[0], agreement, at)["state"]
+        story.check(state == "in-force", f"{agreement} is {state}")
+        other = NAMES[others[0]]
+        story.say(f"{agreement}: {other} and Washington sign it anew in this form; it is in force")
+    desks.extract("KOR", "gsomia-kor-usa-1987", "JPN")
+    desks.extract("JPN", "gsomia-jpn-usa-2007", "KOR")
+    story.say("Tokyo and Seoul show each other an extract of theirs: equal marks, no permissions")
+
+    agreement = "gsomia-jpn-kor-2012"
+    desks.draft("KOR", agreement, "2014-06-26T00:00:00Z")
+    desks.send(agreement, "KOR", ["JPN"])
+    desks.by("KOR", agreement, "2014-06-29T06:10:00Z", "move", "withdrawn")
+    desks.deposit("KOR", agreement, "2014-06-29T06:10:00Z", [])
+    desks.send(agreement, "KOR", ["JPN"])
+    signing = "2014-06-29T07:00:00Z"
+    refused = desks.sign("JPN", agreement, signing, check=False)
+    story.check(refused.code == 2 and "is withdrawn" in refused.err, f"signed: {refused.err}")
+    story.say("the pact of 2012 once more: Seoul calls it off within the hour before its signing;")
+    story.say("Tokyo wants to sign all the same: REFUSED, it is withdrawn for good")
+
+
+def the_signing(story: Story, desks: Desks) -> None:
+    """December 2014: each at home, on different days."""
+    pact = "tisa-2014"
+    story.heading("2014-12-23 to 29: nobody meets; each signs at home, on its own key")
+    digest = desks.digest("USA", pact, "2014-12-22T00:00:00Z")
+    for party in ("KOR", "JPN"):
+        story.check(desks.digest(party, pact, "2014-12-22T00:00:00Z") == digest,
+                    f"{party} has other terms")  # fmt: skip
+    story.say(f"three copies, one digest, read out on the telephone: {digest[:8]} …")
+    desks.sign("USA", pact, "2014-12-23T15:00:00Z")
+    story.say("23 December: Washington signs")
+    copy = desks.copy("KOR", pact)
+    true = copy.read_bytes()
+    copy.write_bytes(true.replace(b"equivalent classification", b"any classification".ljust(25)))
+    story.check(copy.read_bytes() != true, "the copy is as it was")
+    refused = desks.ask("KOR", pact, "verify", check=False)
+    story.check(refused.code == 1, f"the false copy was believed: {refused.out}")
+    story.say("somebody changes two words in Seoul's copy: REFUSED, it is not what was opened")
+    copy.write_bytes(true)
+    seen = desks.sign("KOR", pact, "2014-12-26T02:00:00Z")
+    possible = [line for line in seen.err.splitlines() if "KOR → USA → JPN by tisa-2014/4" in line]
+    story.check(bool(possible), "the signer was not shown what it makes possible")
+    story.show(possible[0].strip())
+    desks.sign("JPN", pact, "2014-12-26T06:00:00Z")
+    story.say("26 December: Seoul and Tokyo sign, having seen what it makes possible")
+    state = desks.status("JPN", pact, "2014-12-27T00:00:00Z")["state"]
+    story.check(state == "open", f"in Tokyo it is {state} before the copies are in Washington")
+    desks.deposit("USA", pact, "2014-12-28T15:00:00Z", ["KOR", "JPN"])
+    desks.send(pact, "USA", ["KOR", "JPN"])
+    story.show(desks.ask("KOR", pact, "timeline", "--at", "2014-12-29T00:00:00Z", check=True).out)
+    story.say("the signed copies are in Washington; each node is given the file and reads it")
+    for party, (whole, pillars) in OWN.items():
+        desks.give_to_node(party, whole, pillars)
+        story.nodes.stop(party)
+    story.nodes.start_all()
 
 
 def before_the_pact(story: Story) -> str:
@@ -313,8 +392,9 @@ def find_regime() -> Path:
     raise Surprise("no regimes/tisa beside the program; run make demo in a checkout")
 
 
-def play(story: Story) -> None:
+def play(story: Story, desks: Desks) -> None:
     given = before_the_pact(story)
+    the_signing(story, desks)
     the_launch(story)
     the_answer(story)
     what_may_not_go(story, given)
@@ -327,15 +407,22 @@ def main() -> int:
     try:
         with Coalition(folder, find_regime(), PARTIES, LINKS) as nodes:
             story = Story(nodes, read_events())
-            nodes.make()
+            nodes.make_keys()
             story.say("each has made its keys; the agreements carry the fingerprints of their CAs")
-            nodes.start_all()
-            story.say("three processes, three stores; Seoul and Tokyo reach Washington alone")
             try:
-                play(story)
+                desks = Desks(nodes)
+                the_papers(story, desks)
+                desks.draft("USA", "tisa-2014", "2014-12-19T00:00:00Z")
+                desks.send("tisa-2014", "USA", ["KOR", "JPN"])
+                for party, (whole, pillars) in OWN.items():
+                    desks.give_to_node(party, whole, pillars)
+                nodes.make_nodes()
+                nodes.start_all()
+                story.say("three processes, three stores; Seoul and Tokyo reach Washington alone")
+                play(story, desks)
             except (Surprise, RuntimeError, TimeoutError) as e:
                 print(f"\nthis did not happen as it should: {e}", file=sys.stderr)
-                for party in PARTIES:
+                for party in nodes.processes:
                     print(f"-- log of {party}\n{nodes.log(party)[-2000:]}", file=sys.stderr)
                 return 1
             seconds = time.monotonic() - story.started

@@ -95,11 +95,19 @@ class Coalition:
 
     def make(self) -> None:
         """Keys for every party, the regime with their fingerprints, and a folder for each node."""
+        self.make_keys()
+        self.make_nodes()
+
+    def make_keys(self) -> None:
+        """Keys for every party, and the regime with their fingerprints, still to be signed."""
         for party in self.parties:
             (self.folder / party).mkdir(parents=True, exist_ok=True)
         if self.key_folder == self.folder:
             self._make_keys()
         self._fill_regime()
+
+    def make_nodes(self) -> None:
+        """A folder for each node, which decides by its party's own regime folder if it has one."""
         for party in self.parties:
             self._make_node(party)
 
@@ -129,7 +137,7 @@ class Coalition:
                 peers.append(f"--party-ca={other}={ca}")
         self.run(
             "node", "init", str(self.node(party)), "--party", party,
-            "--regime", str(self.regime), "--keys", str(self.keys(party)),
+            "--regime", str(self.regime_of(party)), "--keys", str(self.keys(party)),
             "--listen", f"127.0.0.1:{self.ports[party]}", "--exercise", *peers, check=True,
         )  # fmt: skip
 
@@ -146,6 +154,11 @@ class Coalition:
                 named = {p: value for p, value in cas.items() if f'"{p}"' in text}
                 text = with_cas(text, named)
             target.write_text(text, encoding="utf-8")
+
+    def regime_of(self, party: str) -> Path:
+        """What the party's node decides by: what was signed, or else the draft that all share."""
+        own = self.folder / party / "regime"
+        return own if own.is_dir() else self.regime
 
     def keys(self, party: str) -> Path:
         return self.key_folder / party / "keys"
