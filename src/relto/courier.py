@@ -35,7 +35,7 @@ from relto.hop import (
 from relto.items import Item, Outgoing
 from relto.links import LinkError
 from relto.node import Node
-from relto.ports import Link, OutboxRow, Transaction
+from relto.ports import Link, OutboxRow, Reader, Transaction
 from relto.records import PRECEDENCES
 from relto.seal import HpkePublicKey
 
@@ -46,6 +46,7 @@ log = logging.getLogger("relto.courier")
 LEASE_MS = 5_000
 ROW_BYTES_MAX = 1024 * 1024
 ROWS_MAX = 16  # that one lane has in hand at once
+LOOKS = (1, 2 * ROWS_MAX, 1_000)  # rows that a lane reads, until there are enough for it
 ALONE_FROM = 2  # failed attempts after which a row goes alone
 MESSAGE_BYTES = PLAINTEXT_BYTES_MAX - 4096  # parts that share a message; a larger one goes alone
 LANES = (0, 1, 3, 3)  # the least precedence (3 is ROUTINE) that each lane of a peer still carries
@@ -254,9 +255,7 @@ class Courier:
         """The rows to carry now, all of one precedence, or how long to wait for some."""
         now_ms = self.node.clock.monotonic_ms()
         with self.node.store.read() as reader:
-            limit = ROWS_MAX + len(self.hands)
-            rows = reader.outbox_due(self.peer, now_ms=now_ms, limit=limit)
-            free = [row for row in rows if row.number not in self.hands]
+            rows, free = self._due(reader, precedence_max, now_ms)
             if free and free[0].precedence <= precedence_max:
                 later_ms = self._later_ms[free[0].precedence]
                 if later_ms <= now_ms:
@@ -268,6 +267,19 @@ class Courier:
         if rows:
             return [], OTHERS_S  # what is due is the other lane's; urgent rows wake us
         return [], min(IDLE_S, max(0.05, (next_ms - now_ms) / 1000))
+
+    def _due(
+        self, reader: Reader, precedence_max: int, now_ms: int
+    ) -> tuple[list[OutboxRow], list[OutboxRow]]:
+        """The first rows that are due, and those of them that nobody has in hand. No more is read
+        than says whether there is something for a lane, and then what fills a message."""
+        for limit in LOOKS:
+            rows = reader.outbox_due(self.peer, now_ms=now_ms, limit=limit)
+            free = [row for row in rows if row.number not in self.hands]
+            is_all = len(rows) < limit or rows[-1].precedence > precedence_max
+            if is_all or len(free) >= ROWS_MAX:
+                break
+        return rows, free
 
     # rows
 
