@@ -28,9 +28,11 @@ def agree(regime: Regime, consents: frozenset[tuple[str, str]] = frozenset()) ->
     return holding, len(found) - holding
 
 
-def test_of_a_shipped_regime_they_say_the_same() -> None:
-    regime = load_regime(read_folder(ROOT / "regimes/health-cert")[0])
-    assert agree(regime) == (10, 1)
+@pytest.mark.parametrize(("name", "holding", "broken"), [("health-cert", 10, 1), ("tisa", 17, 1)])
+def test_of_every_shipped_regime_they_say_the_same(name: str, holding: int, broken: int) -> None:
+    assert {path.name for path in (ROOT / "regimes").iterdir()} == {"health-cert", "tisa"}
+    regime = load_regime(read_folder(ROOT / "regimes" / name)[0])
+    assert agree(regime) == (holding, broken)
 
 
 def test_of_random_regimes_they_say_the_same() -> None:
