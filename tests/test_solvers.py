@@ -30,7 +30,8 @@ def agree(regime: Regime, consents: frozenset[tuple[str, str]] = frozenset()) ->
 
 @pytest.mark.parametrize(("name", "holding", "broken"), [("health-cert", 10, 1), ("tisa", 17, 1)])
 def test_of_every_shipped_regime_they_say_the_same(name: str, holding: int, broken: int) -> None:
-    assert {path.name for path in (ROOT / "regimes").iterdir()} == {"health-cert", "tisa"}
+    shipped = {path.name for path in (ROOT / "regimes").iterdir() if path.is_dir()}
+    assert shipped == {"health-cert", "tisa"}
     regime = load_regime(read_folder(ROOT / "regimes" / name)[0])
     assert agree(regime) == (holding, broken)
 
