@@ -20,8 +20,9 @@ LAYERS: dict[str, str] = {
     "records": "certificates chronicles comparing consignments deriving events fields holdings "
     "hop instruments issuing items journals lives moves records sealing shared signed terms trust",
     "exchange": "consequences exchange receiving recovering releasing",
-    "adapters": "config framing keys keys.files keys.folder links links.addresses links.client "
-    "links.http links.server links.streams links.tls logs stores stores.checking stores.files "
+    "adapters": "buckets config framing keys keys.files keys.folder links links.addresses "
+    "links.client links.greetings links.http links.server links.streams links.tls logs stores "
+    "stores.checking stores.files "
     "stores.folder stores.fuse stores.limits stores.memory stores.migrations stores.rows "
     "stores.snapshots stores.sqlite stores.visits stores.writer supervisor system",
     "node": "alarms backlog backups calls contents counter courier findings hands holds metrics "

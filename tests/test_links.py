@@ -160,6 +160,7 @@ class Node:
         self.requests: list[Request] = []
         self.errors: list[Exception] = []
         self.admitted: list[Peer] = []
+        self.crowds: list[str] = []
 
     async def handle(self, request: Request) -> Response:
         self.requests.append(request)
@@ -177,6 +178,7 @@ async def serving(
     context: ssl.SSLContext = SERVER_CONTEXT,
     handler: Callable[[Request], Awaitable[Response]] | None = None,
     linger_timeout_s: float = SHORT_S / 3,
+    handshakes_at_once: int = 100_000,  # all come from one address
     **limits: Any,
 ) -> AsyncIterator[Server]:
     server = Server(
@@ -184,7 +186,13 @@ async def serving(
         TlsAddress("127.0.0.1", 0, context),
         on_error=node.errors.append,
         identify=node.identify,
-        limits=Limits(linger_timeout_s=linger_timeout_s, **limits),
+        limits=Limits(
+            linger_timeout_s=linger_timeout_s,
+            handshakes_at_once=handshakes_at_once,
+            address_handshakes_at_once=handshakes_at_once,
+            **limits,
+        ),
+        on_crowd=node.crowds.append,
     )
     await server.start()
     try:
@@ -690,6 +698,48 @@ def test_strangers_who_hoard_connections_keep_nobody_out() -> None:
         ):
             assert await drained(first) == b""
             assert (await client.request("GET", "/", timeout_s=10)).status == 200
+
+    run(test())
+
+
+def test_beyond_the_limit_a_connection_ends_before_any_handshake_and_the_others_go_on() -> None:
+    async def test() -> None:
+        node = Node()
+        async with (
+            serving(node, handshakes_at_once=2, address_handshakes_per_s=0.01) as server,
+            connected(server.port) as first,
+            connected(server.port) as second,
+        ):
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                assert await drained(reader) == b""
+                writer.close()
+            assert (server.handshakes_refused, node.crowds) == (3, ["127.0.0.1"])
+            assert await answers(*first)
+            assert await answers(*second)
+
+    run(test())
+
+
+def test_an_address_that_a_peer_came_from_has_handshakes_that_strangers_cannot_take() -> None:
+    async def stranger(port: int, host: str) -> tuple[bytes, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(host, 0))
+        writer.write(b"not TLS")
+        return await drained(reader), writer
+
+    async def test() -> None:
+        node = Node()
+        async with (
+            serving(node, handshakes_at_once=2, handshakes_per_s=0.01) as server,
+            connected(server.port) as known,
+        ):
+            assert await answers(*known)
+            for host, refused in (("127.0.0.2", 0), ("127.0.0.3", 1)):
+                _, writer = await stranger(server.port, host)
+                assert server.handshakes_refused == refused
+                writer.close()
+            async with connected(server.port) as again:
+                assert await answers(*again)
 
     run(test())
 

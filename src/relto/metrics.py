@@ -20,7 +20,7 @@ from relto.alarms import alarms
 from relto.courier import Courier
 from relto.instants import moment
 from relto.items import Item
-from relto.links import Request, Response
+from relto.links import Request, Response, Server
 from relto.node import LISTING_MAX, Node
 from relto.ports import OutboxDepth, Reader
 from relto.quotas import half_sent, kept_of
@@ -100,13 +100,15 @@ class Metrics(Collector):
         node: Node,
         couriers: Mapping[str, Courier],
         sightings: Sightings,
+        server: Server,
         certificates: Mapping[str, x509.Certificate],
     ) -> None:
-        """`certificates` are this node's own, by role."""
+        """`server` is the one for peers; `certificates` are this node's own, by role."""
         self._tallies = tallies
         self._node = node
         self._couriers = couriers
         self._sightings = sightings
+        self._server = server
         self._certificates = dict(certificates)
         tallies.registry.register(self)
 
@@ -192,6 +194,11 @@ class Metrics(Collector):
         yield _one("relto_ballast_held", "1 while the reserve of disk space is in place.", held)
         waiting = self._node.writer.jobs_waiting
         yield _one("relto_commit_queue_jobs", "Jobs that wait for a commit.", waiting)
+        refused = CounterMetricFamily(
+            "relto_handshakes_refused", "Connections hung up on before a TLS handshake."
+        )
+        refused.add_metric([], self._server.handshakes_refused)
+        yield refused
 
     def _keys(self, now: datetime, hpke: list[str]) -> Iterator[Metric]:
         """Certificates end by system time, the HPKE key by the node's clock."""

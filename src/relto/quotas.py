@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relto import canonical
+from relto.buckets import Buckets
 from relto.config import Quota
 from relto.errors import PeerError
 from relto.hop import Hop
@@ -76,8 +77,8 @@ class Quotas:
         self._at_work: Counter[str] = Counter()
         self._lanes: dict[tuple[str, bool], _Lane] = {}
         self._passing: dict[int, str] = {}  # by the outbox's row: of which peer; of this process
-        self._pace = _Buckets(REQUESTS_PER_S, REQUESTS_AT_ONCE)
-        self._flash = _Buckets(quota.flash_per_minute / 60, quota.flash_per_minute)
+        self._pace = Buckets(REQUESTS_PER_S, REQUESTS_AT_ONCE)
+        self._flash = Buckets(quota.flash_per_minute / 60, quota.flash_per_minute)
         self._transfers: dict[str, _Transfer] = {}
         self._told_ms: dict[tuple[str, str], int] = {}
         self.reached: Counter[tuple[str, str]] = Counter()  # by peer and limit, since the start
@@ -226,32 +227,6 @@ class Quotas:
             for (party, limit), told_ms in self._told_ms.items()
             if party == peer and now_ms - told_ms < TOLD_MS
         )
-
-
-class _Buckets:
-    """Token buckets by name: `per_s` tokens a second each, at most `size` of them saved.
-
-    A bucket is the instant at which it will be full again (GCRA, ITU-T I.371).
-    """
-
-    def __init__(self, per_s: float, size: int) -> None:
-        self._token_ms = 1000 / per_s
-        self._size_ms = self._token_ms * size
-        self._full_ms: dict[str, float] = {}
-
-    def take(self, name: str, now_ms: int) -> bool:
-        """Take a token, if there is one."""
-        full_ms = max(now_ms, self._full_ms.get(name, 0)) + self._token_ms
-        if full_ms - now_ms > self._size_ms:
-            return False
-        self._full_ms[name] = full_ms
-        return True
-
-    def wait_s(self, name: str, now_ms: int, tokens: int) -> float:
-        """Take tokens, perhaps some of the future; in how many seconds they are there."""
-        full_ms = max(now_ms, self._full_ms.get(name, 0)) + self._token_ms * tokens
-        self._full_ms[name] = full_ms
-        return max(0.0, full_ms - now_ms - self._size_ms) / 1000
 
 
 def _share(limit: int, precedence: int) -> int:

@@ -192,6 +192,7 @@ async def serve(
             on_error=_log_error,
             limits=PEER_LIMITS,
             identify=lambda der: _identify(node, der),
+            on_crowd=lambda host: log.warning("handshakes-refused", extra={"address": host}),
         )
         people = Server(
             counter.handle,
@@ -203,7 +204,7 @@ async def serve(
         )
         servers = [peers, people]
         if tallies is not None and config.metrics is not None:
-            servers.append(_metrics_server(config, tallies, node, counter, folder))
+            servers.append(_metrics_server(config, tallies, counter, peers, folder))
         for server in servers:
             await server.start()
             stack.push_async_callback(server.close)
@@ -238,18 +239,19 @@ def _tallies(config: Config) -> "Tallies | None":
 
 
 def _metrics_server(
-    config: Config, tallies: "Tallies", node: Node, counter: Counter, folder: KeyFolder
+    config: Config, tallies: "Tallies", counter: Counter, peers: Server, folder: KeyFolder
 ) -> Server:
     from relto.metrics import Metrics
 
     assert config.metrics is not None  # noqa: S101  # there are tallies
-    node.on_entry = tallies.entry
+    counter.node.on_entry = tallies.entry
     present = [r for r in ("ca", "node", "signing", "tls") if folder.certificate_path(r).exists()]
     metrics = Metrics(
         tallies,
-        node,
+        counter.node,
         counter.couriers,
         counter.sightings,
+        peers,
         {role: folder.certificate(role) for role in present},
     )
     return Server(

@@ -137,6 +137,7 @@ def test_strangers_who_hoard_connections_stop_nobody(carried: Nodes) -> None:
         for _ in range(300):
             sock = stack.enter_context(socket.socket())
             sock.settimeout(PATIENCE_S)
+            sock.bind(("127.0.0.2", 0))  # a crowd has no peer's address
             sock.connect(("127.0.0.1", carried.ports["USA"]))
         item = carried.shared("KOR", b"through the crowd", to="JPN", topic="passed")
         carried.wait_for("KOR", item, "JPN", "delivered", timeout_s=PATIENCE_S)

@@ -16,9 +16,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from relto.seal import HpkePublicKey
 HUB = "USA"
 TESTS = Path(__file__).resolve().parents[1]
 NICE = 15
+IP_BIND_ADDRESS_NO_PORT = 24  # <linux/in.h>: the port is chosen by connect()
+FAR = "127.0.0.66"  # the attacker has an address of its own
 CONNECTIONS = 12  # more than a party may have
 PARTS = 32
 CIPHERTEXT_BYTES = 4096
@@ -122,6 +125,8 @@ async def thousands_of_connections(siege: Siege) -> None:
             while len(held) >= most:
                 held.pop(0).close()
             sock = socket.socket()
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((FAR, 0))
             sock.setblocking(False)
             held.append(sock)
             try:
@@ -155,18 +160,24 @@ async def trickled_handshakes(siege: Siege) -> None:
     await _by_many(siege, one, 200)
 
 
-async def handshakes(siege: Siege) -> None:
+async def handshakes(siege: Siege, addresses: Sequence[str] = (FAR,)) -> None:
     """Whole handshakes of a party, one after the other, with nothing behind them."""
     context = siege.context()
+    turn = cycle(addresses)
 
     async def one() -> None:
         _, writer = await asyncio.open_connection(
-            *siege.address, ssl=context, server_hostname="", ssl_handshake_timeout=5
-        )
+            *siege.address, ssl=context, server_hostname="", ssl_handshake_timeout=5,
+            local_addr=(next(turn), 0),
+        )  # fmt: skip
         siege.seen["shaken"] += 1
         writer.transport.abort()
 
     await _by_many(siege, one, 16)
+
+
+async def handshakes_from_many_addresses(siege: Siege) -> None:
+    await handshakes(siege, [f"127.{a}.{b}.66" for a in range(1, 11) for b in range(200)])
 
 
 # A party
@@ -332,6 +343,7 @@ ATTACKS: dict[str, Attack] = {
     "thousands of connections": thousands_of_connections,
     "trickled handshakes": trickled_handshakes,
     "handshakes": handshakes,
+    "handshakes from 2000 addresses": handshakes_from_many_addresses,
     "trickled heads": trickled_heads,
     "trickled bodies": trickled_bodies,
     "unread answers": unread_answers,
@@ -356,6 +368,13 @@ def attacker(nodes: Nodes, name: str, seconds: float) -> "subprocess.Popen[str]"
     )  # fmt: skip
 
 
+class _FarLoop(asyncio.SelectorEventLoop):
+    """Whose connections come from an address that no honest node has."""
+
+    async def create_connection(self, *args: Any, **options: Any) -> Any:
+        return await super().create_connection(*args, **{"local_addr": (FAR, 0), **options})
+
+
 async def _go(siege: Siege, name: str) -> None:
     attack = asyncio.create_task(ATTACKS[name](siege))
     while not siege.seen and not attack.done():
@@ -370,7 +389,8 @@ def main(folder: str, keys: str, port: str, name: str, seconds: str) -> None:
     nodes = Nodes(Path(folder), Path(folder) / "regime", dict(PARTIES), [], keys=Path(keys))
     nodes.ports[HUB] = int(port)
     siege = Siege(Party(nodes, "AUS"), nodes, time.monotonic() + float(seconds))
-    asyncio.run(_go(siege, name))
+    with asyncio.Runner(loop_factory=_FarLoop) as runner:
+        runner.run(_go(siege, name))
     print(json.dumps(siege.seen))
 
 

@@ -79,6 +79,10 @@ class Limits:
     connections_max: int = 64  # with a known peer
     connections_per_peer_max: int = 8
     handshakes_max: int = 32  # without a known peer yet: the oldest makes room for the newest
+    handshakes_per_s: float = 20.0  # of addresses from which no peer came lately, together
+    handshakes_at_once: int = 100  # of them that may come at once
+    address_handshakes_per_s: float = 5.0  # of one address, whoever is there
+    address_handshakes_at_once: int = 40  # of them that may come at once
     requests_per_connection_max: int = 1_000
     handshake_timeout_s: float = 5.0
     head_timeout_s: float = 5.0  # from the handshake, later from a request's first byte

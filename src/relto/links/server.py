@@ -1,6 +1,7 @@
 """A server that answers whole requests, and grants each peer no more than its limits say."""
 
 import asyncio
+import math
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 
 from relto.errors import CallerError, PeerError
 from relto.links.addresses import LoopbackAddress, TlsAddress, UnixAddress
+from relto.links.greetings import Greetings
 from relto.links.http import (
     Head,
     Limits,
@@ -26,12 +28,14 @@ __all__ = ["Handler", "Server"]
 Handler = Callable[[Request], Awaitable[Response]]
 
 ACCEPT_RETRY_S = 1.0  # after the host ran out of descriptors
+TOLD_MS = 600_000  # a crowd that goes on is told of once in this time
 LINGER_BYTES_MAX = 256 * 1024  # what a refused peer may still send before it reads the refusal
 
 
 @dataclass(eq=False, slots=True)
 class _Connection:
     accepted: socket.socket | None  # None once a transport owns it
+    host: str  # the address of the other end; empty for people of this host
     greeting: bool = True  # nobody knows yet who it is
     busy: bool = False  # a handler works, or its answer is on the way
     task: asyncio.Task[None] = field(init=False)
@@ -48,6 +52,8 @@ class Server:
     which requests the handler takes the body as a stream, in flat memory; one that it does not take
     to the end, or an answer's stream that breaks off, ends the connection. `busy` is what a
     connection beyond the limits is answered, whatever it asks; without it, it ends without a word.
+    One beyond the TLS handshakes that are granted ends before any; `on_crowd` hears from which
+    address, once in ten minutes.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Server:
         identify: Callable[[Peer], Hashable] = lambda peer: peer,
         streams: Callable[[Head], bool] = lambda head: False,
         busy: Response | None = None,
+        on_crowd: Callable[[str], None] = lambda host: None,
     ) -> None:
         self._handler = handler
         self._address = address
@@ -68,6 +75,9 @@ class Server:
         self._identify = identify
         self._streams = streams
         self._busy = busy
+        self._on_crowd = on_crowd
+        self._greetings = Greetings(self._limits)
+        self._crowd_told_ms = -math.inf
         self._listener: socket.socket | None = None
         self._connections: dict[_Connection, None] = {}  # in order of arrival
         self._per_peer: Counter[Hashable] = Counter()
@@ -80,6 +90,11 @@ class Server:
             raise CallerError("the server does not listen at a port")
         port: int = self._listener.getsockname()[1]
         return port
+
+    @property
+    def handshakes_refused(self) -> int:
+        """Connections that were hung up on before a TLS handshake, since the start."""
+        return self._greetings.refused
 
     async def start(self) -> None:
         """Listen. A server is started once.
@@ -124,7 +139,7 @@ class Server:
         if self._listener is None:
             return
         try:
-            accepted, _ = self._listener.accept()
+            accepted, address = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as exc:
@@ -133,16 +148,29 @@ class Server:
             loop.call_later(ACCEPT_RETRY_S, self._resume)
             self._on_error(exc)
             return
+        host = "" if self._address.context is None else address[0]
+        if host and not self._greets(host):
+            accepted.close()
+            return
         accepted.setblocking(False)
         greeting = [connection for connection in self._connections if connection.greeting]
         if len(greeting) >= self._limits.handshakes_max:
             # Strangers who hoard connections lose their own: who means well needs milliseconds.
             greeting[0].greeting = False
             greeting[0].task.cancel()
-        connection = _Connection(accepted)
+        connection = _Connection(accepted, host)
         self._connections[connection] = None
         connection.task = asyncio.get_running_loop().create_task(self._connected(connection))
         connection.task.add_done_callback(lambda _: self._ended(connection))
+
+    def _greets(self, host: str) -> bool:
+        """Whether there is a handshake left for that address."""
+        now_ms = _now_ms()
+        granted = self._greetings.grants(host, now_ms)
+        if not granted and now_ms - self._crowd_told_ms >= TOLD_MS:
+            self._crowd_told_ms = now_ms
+            self._on_crowd(host)
+        return granted
 
     def _ended(self, connection: _Connection) -> None:
         del self._connections[connection]
@@ -162,6 +190,8 @@ class Server:
             peer = self._address.peer_of(writer.transport)
             name = self._identify(peer)
             connection.greeting = False
+            if connection.host:
+                self._greetings.came(name, connection.host, _now_ms())
             if not self._admits(name):
                 if self._busy is not None:
                     answer = ServerWire(self._limits).answer(self._busy, close=True)
@@ -287,3 +317,7 @@ class Server:
         async with asyncio.timeout(self._limits.linger_timeout_s):
             while left > 0 and (data := await reader.read(READ_BYTES)):
                 left -= len(data)
+
+
+def _now_ms() -> float:
+    return asyncio.get_running_loop().time() * 1000
