@@ -61,6 +61,7 @@ docs: $(STAMP)  ## check that every documented command and link is true
 lock:  ## make the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements/run.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group documents pyproject.toml -o requirements/documents.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group fuzz -o requirements/fuzz.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group solvers -o requirements/solvers.txt
 

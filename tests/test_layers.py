@@ -25,6 +25,7 @@ LAYERS: dict[str, str] = {
     "stores.checking stores.files "
     "stores.folder stores.fuse stores.limits stores.memory stores.migrations stores.rows "
     "stores.snapshots stores.sqlite stores.visits stores.writer supervisor system",
+    "signing": "signing signing.checking signing.documents signing.signatures signing.wording",
     "node": "alarms backlog backups calls contents counter courier findings hands holds metrics "
     "node peering quotas recovery returning serving showing sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.agreement apps.cli.asking apps.cli.backup "
