@@ -21,6 +21,7 @@ PARTS = {
     "throughput": "bench.throughput",
     "memory": "bench.memory",
     "prove": "bench.prove",
+    "held": "bench.held",
 }
 
 
