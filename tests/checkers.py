@@ -13,6 +13,7 @@ from relto import canonical, streams
 from relto.clauses import Share
 from relto.envelope import Envelope
 from relto.errors import PeerError
+from relto.holdings import class_of
 from relto.items import Item, Outgoing
 from relto.records import Manifest, Receipt, Record, Refusal, Release, decode_record
 from relto.stores.memory import State
@@ -106,6 +107,14 @@ def check_what_is_open_is_in_the_outbox(place: Place, before: State) -> None:
         for outgoing in item.outgoing:
             if outgoing.state in ("ready", "sent", "with-hub", "blocked"):
                 assert outgoing.outbox in place.store.state.outbox
+
+
+def check_keeps_the_class_of_what_is_held(place: Place, before: State) -> None:
+    """Every item that is here whole has its class beside it, as it is now; no other has one."""
+    for _, item in changed_items(place, before):
+        row = place.store.state.documents.get(("held", item.id))
+        is_here = item.made_here or "held" in {incoming.state for incoming in item.incoming}
+        assert (None if row is None else row.state) == (class_of(item) if is_here else None)
 
 
 # Rule 2
@@ -232,6 +241,7 @@ def check_keys_are_with_readers(place: Place, before: State) -> None:
 COMMIT_CHECKERS = (
     check_forgets_only_on_the_destinations_word,
     check_what_is_open_is_in_the_outbox,
+    check_keeps_the_class_of_what_is_held,
     check_applies_each_release_once,
     check_receipts_say_the_truth,
     check_journal_comes_first,
