@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,9 @@ def compared(seed: int, store: Store, size: int, each: int) -> tuple[Consequence
                 rightly[item.id] = (new - old, old - new)
     told: Shifts = {}
 
-    def tell(item: str, gained: tuple[str, ...], lost: tuple[str, ...]) -> None:
-        assert item not in told
-        told[item] = (set(gained), set(lost))
+    def tell(items: Sequence[str], gained: Sequence[str], lost: Sequence[str]) -> None:
+        assert not told.keys() & set(items)
+        told.update((item, (set(gained), set(lost))) for item in items)
 
     found = consequences(store.read, holder, *regimes, at, tell=tell)
     assert found.items == len(chosen) * each
@@ -182,7 +183,7 @@ def test_every_item_of_a_class_is_named_however_many_there_are() -> None:
     items = reports(2_001)
     kept(store, *items)
     consequences(
-        store.read, "KOR", tisa(), tisa(NARROWER), AT, tell=lambda item, *_: told.append(item)
+        store.read, "KOR", tisa(), tisa(NARROWER), AT, tell=lambda items, *_: told.extend(items)
     )
     assert told == sorted(item.id for item in items)
 

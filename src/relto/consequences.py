@@ -4,7 +4,7 @@ Decided once for each class of items (`relto.holdings`) and recipient, under eit
 node itself would decide: by what it holds the item on, knowing its own closure of the regime.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -83,15 +83,15 @@ def consequences(
     at: str,
     *,
     progress: Callable[[int], None] = lambda items: None,
-    tell: Callable[[str, tuple[str, ...], tuple[str, ...]], None] | None = None,
+    tell: Callable[[Sequence[str], Sequence[str], Sequence[str]], None] | None = None,
     classes_max: int = CLASSES_MAX,
 ) -> Consequences:
     """What is other under `after` than under `before`, of the items that `party`'s node holds.
 
     `read` gives snapshots of its store, each held briefly. `progress` hears how many more items
-    were looked at; `tell` of each item that shifts, with the parties to whom it newly may go, and
-    those to whom it no longer may. An item that comes, or comes to be held on more, while this
-    runs, may be counted by what it was or what it is.
+    were looked at; `tell` of all items that shift, some at a time, with the parties to whom these
+    newly may go, and those to whom they no longer may. An item that comes, or comes to be held on
+    more, while this runs, may be counted by what it was or what it is.
 
     Raises:
         CallerError: `party` is in neither regime, or there are more than `classes_max` classes.
@@ -119,8 +119,8 @@ def consequences(
         if found and tell is not None:
             gained = tuple(shift.to for shift in found if shift.gained)
             lost = tuple(shift.to for shift in found if not shift.gained)
-            for item in _items_of(read, held.digest):
-                tell(item, gained, lost)
+            for page in _pages(read, held.digest):
+                tell(page, gained, lost)
         items += held.items
         progress(held.items)
     return Consequences(items, classes, shifts)
@@ -149,13 +149,14 @@ def _example(reader: Reader, digest: str, key: str) -> Item:
     return item
 
 
-def _items_of(read: Snapshot, digest: str) -> Iterator[str]:
-    """The ids of a class, in their order."""
+def _pages(read: Snapshot, digest: str) -> Iterator[list[str]]:
+    """The ids of a class, in their order, a page at a time."""
     after = ""
     while True:
         with read() as reader:
-            page = reader.listing(KIND, state=digest, after=after, limit=ROWS_MAX)
-        yield from (row.key for row in page)
+            page = reader.places(KIND, digest, after=after, limit=ROWS_MAX)
+        if page:
+            yield [place.key for place in page]
         if len(page) < ROWS_MAX:
             return
         after = page[-1].cursor

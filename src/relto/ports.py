@@ -27,6 +27,7 @@ __all__ = [
     "Link",
     "OutboxDepth",
     "OutboxRow",
+    "Place",
     "Randomness",
     "Reader",
     "Row",
@@ -158,6 +159,18 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a document stands among those of its kind, without the document."""
+
+    key: str
+    rank: str
+
+    @property
+    def cursor(self) -> str:
+        return f"{len(self.rank)}:{self.rank}{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """How many documents of a kind are in one state, and the least key among them."""
 
@@ -220,7 +233,8 @@ class Reader(Protocol):
 
     Obligations:
     * All answers of one reader are of the same instant; commits since then do not show.
-    * Every row is verified before it is handed out; one that is damaged is `StoreBroken`.
+    * Every row is verified before it is handed out; one that is damaged is `StoreBroken`. What
+      `count`, `places` and `tallies` say comes without the rows.
     * What is absent is None, an empty page or 0, never an error.
     * A `limit` is from 1 to `ROWS_MAX`; a page shorter than its limit is the last.
     * Strings are compared by code point.
@@ -244,11 +258,12 @@ class Reader(Protocol):
         """How many rows of a kind there are, in one state or any."""
         ...
 
-    def tallies(self, kind: str, *, after: str | None = None, limit: int) -> list[Tally]:
-        """A page of the states of a kind that lie behind `after`, in their order.
+    def places(self, kind: str, state: str, *, after: str = "", limit: int) -> list[Place]:
+        """The same page of a kind in one state, without the rows: much faster over many."""
+        ...
 
-        Rows are counted and not read, so they are not verified.
-        """
+    def tallies(self, kind: str, *, after: str | None = None, limit: int) -> list[Tally]:
+        """A page of the states of a kind that lie behind `after`, in their order."""
         ...
 
     def outbox_due(self, peer: str, *, now_ms: int, limit: int) -> list[OutboxRow]:

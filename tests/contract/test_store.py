@@ -146,6 +146,23 @@ def test_rows_are_tallied_by_state_page_by_page(store: Store) -> None:
         assert reader.tallies("other", limit=9) == []
 
 
+def test_places_are_the_page_of_a_listing_without_its_rows(store: Store) -> None:
+    def fill(tx: Transaction) -> None:
+        for key, state, rank in (("c", "b", "1"), ("a", "b", "2"), ("d", "a", ""), ("b", "b", "1")):
+            tx.put("item", key, key.encode(), state=state, rank=rank)
+
+    do(store, fill)
+    with store.read() as reader:
+        every = reader.listing("item", state="b", limit=9)
+        assert [row.key for row in every] == ["b", "c", "a"]
+        places = reader.places("item", "b", limit=9)
+        assert [(p.key, p.rank, p.cursor) for p in places] == [
+            (row.key, row.rank, row.cursor) for row in every
+        ]
+        assert reader.places("item", "b", after=every[0].cursor, limit=1) == places[1:2]
+        assert reader.places("item", "c", limit=9) == []
+
+
 def test_an_empty_body_is_not_an_absent_row(store: Store) -> None:
     do(store, lambda tx: tx.put("item", "a", b""))
     assert ask(store, lambda r: r.get("item", "a")) == b""

@@ -17,6 +17,7 @@ from relto.ports import (
     JournalRow,
     OutboxDepth,
     OutboxRow,
+    Place,
     Reader,
     Row,
     Tally,
@@ -103,6 +104,10 @@ class MemoryReader:
 
     def count(self, kind: str, state: str | None = None) -> int:
         return len(self._documents(kind, state))
+
+    def places(self, kind: str, state: str, *, after: str = "", limit: int) -> list[Place]:
+        rows = self.listing(kind, state=state, after=after, limit=limit)
+        return [Place(row.key, row.rank) for row in rows]
 
     def tallies(self, kind: str, *, after: str | None = None, limit: int) -> list[Tally]:
         if after is not None:

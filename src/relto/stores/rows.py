@@ -18,6 +18,7 @@ from relto.ports import (
     JournalRow,
     OutboxDepth,
     OutboxRow,
+    Place,
     Row,
     Tally,
     journal_link,
@@ -116,6 +117,16 @@ class SqlReader:
     def count(self, kind: str, state: str | None = None) -> int:
         where, values = _kind_and_state(kind, state)
         return self._integer(f"SELECT count(*) FROM documents WHERE {where}", values)  # noqa: S608
+
+    def places(self, kind: str, state: str, *, after: str = "", limit: int) -> list[Place]:
+        rank, key = limits.cursor(after)
+        where, values = _kind_and_state(kind, state)
+        found = self._rows(  # all of it is in the index documents_by_state
+            f"SELECT key, rank FROM documents WHERE {where}"  # noqa: S608
+            " AND (rank, key) > (?, ?) ORDER BY rank, key LIMIT ?",
+            (*values, rank, key, limits.limit(limit)),
+        )
+        return [Place(*row) for row in found]
 
     def tallies(self, kind: str, *, after: str | None = None, limit: int) -> list[Tally]:
         where, values = _kind_and_state(kind, None)

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -83,10 +84,10 @@ def look(args: argparse.Namespace, before: Regime, after: Regime) -> Held:
         opened.callback(progress.end)
         out = opened.enter_context(new_file(Path(args.ids))) if args.ids else None
 
-        def tell(item: str, gained: tuple[str, ...], lost: tuple[str, ...]) -> None:
+        def tell(items: Sequence[str], gained: Sequence[str], lost: Sequence[str]) -> None:
             assert out is not None  # noqa: S101  # or nobody asks to be told
-            line = {"item": item, "gained": gained, "lost": lost}
-            out.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            whom = json.dumps({"gained": gained, "lost": lost}, separators=(",", ":"))[1:]
+            out.writelines(f'{{"item":"{item}",{whom}\n'.encode() for item in items)
 
         found = consequences(
             store.read, config.party, before, after, at,
