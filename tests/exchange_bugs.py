@@ -18,6 +18,7 @@ import test_world
 from bugs import Bug
 from relto import (
     consignments,
+    counter,
     courier,
     exchange,
     node,
@@ -417,5 +418,25 @@ BUGS: dict[str, Bug] = {
             courier.Courier._wait, "range(precedence, len(PRECEDENCES))", "range(len(PRECEDENCES))"
         ),
         test_quotas.test_a_sender_comes_back_when_it_was_told_to_and_flash_goes_meanwhile,
+    ),
+    "nobody rests while flash is drafted": Bug(
+        saying(counter.Counter._draft, "at_work(urgency)", "at_work(3)"),
+        _case(test_quotas.test_while_flash_is_at_work_at_a_node_all_else_rests_there, "FLASH"),
+    ),
+    "nobody rests while flash is taken in": Bug(
+        saying(peering.Peering._hop, "at_work(least)", "at_work(3)"),
+        _case(test_quotas.test_while_flash_is_at_work_at_a_node_all_else_rests_there, "FLASH"),
+    ),
+    "nobody rests while flash is sent": Bug(
+        saying(courier.Courier._lane, "at_work(precedence)", "at_work(3)"),
+        _case(test_quotas.test_while_flash_is_at_work_at_a_node_all_else_rests_there, "FLASH"),
+    ),
+    "what waits for a lane is not counted": Bug(
+        saying(courier.Courier._wait_for_lane, "self.backlog.add(row.number)", "pass"),
+        test_quotas.test_while_a_peer_takes_less_than_waits_for_it_only_what_is_urgent_is_taken,
+    ),
+    "what waits for a peer that is not reached stops everybody": Bug(
+        saying(vars(courier.Courier)["is_behind"].fget, "not self.calls.error and ", ""),
+        test_quotas.test_what_waits_for_a_peer_that_is_not_reached_or_under_a_hold_stops_nobody,
     ),
 }

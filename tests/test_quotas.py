@@ -456,6 +456,39 @@ async def test_with_too_much_in_the_outbox_our_own_people_are_told_so_but_for_wh
     assert states(world, [later]) == ["delivered"]
 
 
+@pytest.mark.parametrize("precedence", ["FLASH", "IMMEDIATE"])
+def test_while_flash_is_at_work_at_a_node_all_else_rests_there(precedence: str) -> None:
+    async def test(world: World) -> None:
+        await given(world, title="they know each other")
+        await world.settle()
+        rests: dict[str, bool] = {}
+
+        def see(what: str) -> None:
+            """The first time of each."""
+            rests.setdefault(what, world[what[:3]].writer.is_resting)
+
+        def loses(path: str) -> bool:
+            if path.endswith("/hop"):
+                see("KOR sends")
+            return False
+
+        world.loses = loses
+        world.watchers.append(lambda place, before: see(f"{place.party} commits"))
+        await given(world, precedence=precedence)
+        await world.settle()
+        is_flash = precedence == "FLASH"
+        assert rests == {
+            "KOR commits": is_flash,
+            "KOR sends": is_flash,
+            "USA commits": is_flash,
+            "JPN commits": is_flash,
+        }
+        assert not any(world[party].writer.is_resting for party in ("KOR", "USA", "JPN"))
+
+    with World("carried", lanes=True) as world:
+        world.run(test(world))
+
+
 @in_world("carried", lanes=True)
 async def test_while_a_peer_takes_less_than_waits_for_it_only_what_is_urgent_is_taken(
     world: World,
@@ -494,9 +527,12 @@ async def test_what_waits_for_a_peer_that_is_not_reached_or_under_a_hold_stops_n
     for number in range(WAITING_MIN):
         courier.backlog.add(-number)
     world.cut = {frozenset(("KOR", "USA"))}
-    items = [await given(world, title=str(n)) for n in range(3)]
-    await world.settle()
-    items += [await given(world, title="taken all the same") for n in range(3)]
+    try:
+        items = [await given(world, title=str(n)) for n in range(3)]
+        await world.settle()
+        items += [await given(world, title="taken all the same") for n in range(3)]
+    except Refusal:
+        pytest.fail("a peer that is not reached stops our people")
     world.cut = set()
     await world.settle()
     assert states(world, items) == ["delivered"] * 6

@@ -278,6 +278,7 @@ class SteppedWriter(Writer):
     def __init__(self, place: "Place", store: Store) -> None:
         super().__init__(store, on_broken=place.broke)
         self._place = place
+        self.is_resting = False  # whether all but FLASH is held back
 
     def _started(self) -> None:
         """There is no thread: `_ask` sees to it that a commit comes."""
@@ -290,7 +291,8 @@ class SteppedWriter(Writer):
         return future
 
     def hold_back(self, is_held: bool) -> None:
-        """What rests comes with the next commit: nothing else would ask for that one."""
+        """It is noted only: nothing but the next asker would see to the commit of what rests."""
+        self.is_resting = is_held
 
     def _flush(self) -> None:
         if not self._waiting:
