@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
-from typing import Any
 
 import pylopdf_fonts_jp
 import pylopdf_fonts_ko
@@ -69,13 +68,23 @@ def make_document(
     """
     words = said(payload, schemes, life or {})
     sheets = len(words["sheets"])
-    update = Update(_set(words, payload))
-    pages = int(update.root["/Pages"]["/Count"])
-    for number, party in enumerate(signers(payload)):
+    return _made(payload, json.dumps(words, ensure_ascii=False), signers(payload), sheets)
+
+
+@lru_cache(maxsize=4)  # who checks documents asks for the same one again
+def _made(payload: bytes, words: str, parties: tuple[str, ...], sheets: int) -> bytes:
+    update = Update(_set(payload, words))
+    catalogue = update.root
+    pages = int(catalogue["/Pages"]["/Count"])
+    for number, party in enumerate(parties):
         sheet, row = divmod(number, SIGNERS_PER_SHEET)
         spec = SigFieldSpec(party, on_page=pages - sheets + sheet, box=_box(row))
         append_signature_field(update, spec)
     ensure_sig_flags(update, lock_sig_flags=True)
+    # ISO 32000-2 §14.13: the terms are associated with the whole document.
+    attached = catalogue["/Names"]["/EmbeddedFiles"]["/Names"].raw_get(1)
+    catalogue["/AF"] = generic.ArrayObject([attached])
+    update.update_root()
     out = io.BytesIO()
     update.write(out)
     return out.getvalue()
@@ -89,11 +98,11 @@ def _box(row: int) -> tuple[int, int, int, int]:
     return (left, low, left + width, low + height)
 
 
-def _set(words: Mapping[str, Any], payload: bytes) -> bytes:
+def _set(payload: bytes, words: str) -> bytes:
     template = resources.files("relto.signing").joinpath("document.typ").read_bytes()
-    inputs = {"data": json.dumps(words, ensure_ascii=False), "terms": payload.decode()}
+    inputs = {"data": words, "terms": payload.decode()}
     try:
-        document = typst.compile(
+        return typst.compile(
             template,
             font_paths=_fonts(),
             ignore_system_fonts=True,
@@ -103,7 +112,6 @@ def _set(words: Mapping[str, Any], payload: bytes) -> bytes:
         )
     except typst.TypstError as error:
         raise PeerError(f"the terms cannot be set as a document: {error.message}") from error
-    return document
 
 
 @lru_cache(maxsize=1)

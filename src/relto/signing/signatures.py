@@ -105,14 +105,16 @@ def sign_document(
     try:
         prepared = prepare(document, party, at)
     except (PdfError, SigningError) as error:
-        raise CallerError(f"{party} cannot sign this document: {error}") from error
+        raise CallerError(
+            f"no empty field of {party} in this document: it has signed, or is no party of it"
+        ) from error
     hand = _Hand(signer, certificate, chain)
     stamper = None if stamp is None else _Stamper(stamp)
     try:
         signed = asyncio.run(
             hand.async_sign(prepared.digest, "sha256", use_pades=True, timestamper=stamper)
         )
-    except (TimestampRequestError, ValueError) as error:
+    except (TimestampRequestError, ValueError, TypeError) as error:
         raise CallerError(f"no time-stamp, so nothing is signed: {error}") from error
     return prepared.filled(signed.dump())
 
