@@ -9,14 +9,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from regime_texts import PACT, files
 from relto.certificates import fingerprint
-from relto.instruments import Instrument, deposited, made
+from relto.instruments import Instrument, Pillar, check_instrument, deposited, made
 from relto.issuing import issue, make_ca
 from relto.keys import FileSigner
 from relto.moves import Move
 from relto.signed import draft_terms, words_of
 from relto.terms import agreement_of
 
-__all__ = ["MADE", "Party", "Table", "day"]
+__all__ = ["MADE", "Capital", "Party", "Table", "day"]
 
 MADE = datetime(2020, 1, 1, tzinfo=UTC)
 NAMES = ("JPN", "KOR", "USA")
@@ -112,6 +112,12 @@ class Table:
         self.instrument, refused = deposited(self.instrument, self.words, depositary.signer, at)
         return tuple(words for _, words in refused)
 
+    def deposit_all(self, at: str) -> Instrument:
+        """The instrument with all that waits deposited, nothing of it refused."""
+        refused = self.deposit(at)
+        assert refused == ()
+        return self.instrument
+
     def signed(self) -> "Table":
         """Opened on the 1st, signed and deposited on the days up to the 4th."""
         self.move(self.depositary, "opened", day(1)).deposit(day(1))
@@ -122,3 +128,49 @@ class Table:
     def without(self, **fields: object) -> Instrument:
         """A copy of the instrument with some of its lists in another state."""
         return replace(self.instrument, **fields)  # type: ignore[arg-type]
+
+
+class Capital:
+    """Four agreements signed by all, as the regime folder of one party holds them."""
+
+    def __init__(self) -> None:
+        self.keys = {name: Party.of(name) for name in ("AUS", "JPN", "KOR", "USA")}
+        texts = files()
+        for name, parties in (
+            ("pact", ("JPN", "KOR", "USA")),
+            ("ko-us", ("KOR", "USA")),
+            ("jp-us", ("JPN", "USA")),
+            ("au-us", ("AUS", "USA")),
+        ):
+            path = f"agreements/{name}.toml"
+            stated = ", ".join(f'{p} = "{self.keys[p].fingerprint}"' for p in parties)
+            text = texts[path].decode()
+            lines = [line for line in text.splitlines() if not line.startswith("ca = ")]
+            more = f'ca = {{ {stated} }}\n[life]\nbegins = "copies"\n\n[[clause]]'
+            texts[path] = "\n".join(lines).replace("[[clause]]", more, 1).encode()
+        self.texts = texts
+        self.words = words_of(texts)
+        self.instruments = {
+            name: self._signed(name) for name in ("pact", "ko-us", "jp-us", "au-us")
+        }
+
+    def _signed(self, name: str) -> Instrument:
+        table = Table(of=name, texts=self.texts, parties=self.keys)
+        return table.signed().instrument
+
+    def folder(self, *whole: str, pillars: tuple[str, ...] = ()) -> dict[str, bytes]:
+        """The folder of a party that is in the agreements `whole`."""
+        found = {
+            f: data
+            for f, data in self.texts.items()
+            if not f.startswith(("agreements/", "timeline"))
+        }
+        for name in whole:
+            found[f"signed/{name}.json"] = self.instruments[name].encode()
+        for name in pillars:
+            found[f"signed/{name}.json"] = self.pillar(name).encode()
+        return found
+
+    def pillar(self, name: str) -> Pillar:
+        checked = check_instrument(self.instruments[name], self.words)
+        return Pillar.of(self.instruments[name], checked, {})

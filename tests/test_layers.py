@@ -26,8 +26,8 @@ LAYERS: dict[str, str] = {
     "stores.folder stores.fuse stores.limits stores.memory stores.migrations stores.rows "
     "stores.snapshots stores.sqlite stores.visits stores.writer supervisor system",
     "signing": "signing signing.checking signing.documents signing.signatures signing.wording",
-    "node": "alarms backlog backups calls contents counter courier findings hands holds metrics "
-    "node peering quotas recovery returning serving showing sightings turns",
+    "node": "agreeing alarms backlog backups calls contents counter courier findings hands holds "
+    "metrics node peering quotas recovery returning serving showing sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.agreement apps.cli.asking apps.cli.backup "
     "apps.cli.decide apps.cli.differing apps.cli.doctor apps.cli.held apps.cli.items "
     "apps.cli.journal apps.cli.keys apps.cli.node apps.cli.prove apps.cli.regime apps.cli.seeing "

@@ -6,63 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
-from pacts import Party, Table, day
-from regime_texts import PACT, files
+from pacts import Capital, Party, Table, day
+from regime_texts import PACT
 from relto.decisions import Allow, Deny, Engine
 from relto.errors import RegimeError
-from relto.instruments import Instrument, Pillar, check_instrument
+from relto.instruments import Pillar, check_instrument
 from relto.questions import decode_question
 from relto.regime import Regime, closure
 from relto.signed import check_folder, draft_terms, load_folder, words_of
 
 Files = dict[str, bytes]
 AT = "2020-02-01T00:00:00Z"
-
-
-class Capital:
-    """Four agreements signed by all, as the regime folder of one party holds them."""
-
-    def __init__(self) -> None:
-        self.keys = {name: Party.of(name) for name in ("AUS", "JPN", "KOR", "USA")}
-        texts = files()
-        for name, parties in (
-            ("pact", ("JPN", "KOR", "USA")),
-            ("ko-us", ("KOR", "USA")),
-            ("jp-us", ("JPN", "USA")),
-            ("au-us", ("AUS", "USA")),
-        ):
-            path = f"agreements/{name}.toml"
-            stated = ", ".join(f'{p} = "{self.keys[p].fingerprint}"' for p in parties)
-            text = texts[path].decode()
-            lines = [line for line in text.splitlines() if not line.startswith("ca = ")]
-            more = f'ca = {{ {stated} }}\n[life]\nbegins = "copies"\n\n[[clause]]'
-            texts[path] = "\n".join(lines).replace("[[clause]]", more, 1).encode()
-        self.texts = texts
-        self.words = words_of(texts)
-        self.instruments = {
-            name: self._signed(name) for name in ("pact", "ko-us", "jp-us", "au-us")
-        }
-
-    def _signed(self, name: str) -> Instrument:
-        table = Table(of=name, texts=self.texts, parties=self.keys)
-        return table.signed().instrument
-
-    def folder(self, *whole: str, pillars: tuple[str, ...] = ()) -> Files:
-        """The folder of a party that is in the agreements `whole`."""
-        found = {
-            f: data
-            for f, data in self.texts.items()
-            if not f.startswith(("agreements/", "timeline"))
-        }
-        for name in whole:
-            found[f"signed/{name}.json"] = self.instruments[name].encode()
-        for name in pillars:
-            found[f"signed/{name}.json"] = self.pillar(name).encode()
-        return found
-
-    def pillar(self, name: str) -> Pillar:
-        checked = check_instrument(self.instruments[name], self.words)
-        return Pillar.of(self.instruments[name], checked, {})
 
 
 @pytest.fixture(scope="module")

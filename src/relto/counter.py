@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
+from relto.agreeing import Agreeing
 from relto.alarms import alarms
 from relto.courier import Courier
 from relto.deriving import derive
@@ -57,8 +58,12 @@ def is_streamed(head: Head) -> bool:
 class Counter:
     """Handles the requests of a node's own people."""
 
-    def __init__(self, node: Node, couriers: Mapping[str, Courier]) -> None:
+    def __init__(
+        self, node: Node, couriers: Mapping[str, Courier], agreeing: Agreeing | None = None
+    ) -> None:
+        """`agreeing` is there where the node decides by what was signed."""
         self.node = node
+        self.agreeing = agreeing
         self.couriers = couriers
         self.sightings = Sightings(node, couriers)
         self.showing = Showing(node)
@@ -84,6 +89,8 @@ class Counter:
             ("POST", re.compile(r"/holds/draft\Z"), self._draft_hold),
             ("POST", re.compile(r"/holds\Z"), self._hold),
             ("POST", re.compile(r"/clock\Z"), self._clock),
+            ("POST", re.compile(r"/agreements\Z"), self._take_agreement),
+            ("GET", re.compile(r"/agreements/([A-Za-z0-9._-]{1,64})\Z"), self._agreement),
             ("GET", re.compile(r"/journal\Z"), self._journal),
             ("POST", re.compile(r"/backup\Z"), self._backup),
             ("POST", re.compile(r"/journal/export\Z"), self._export),
@@ -453,6 +460,17 @@ class Counter:
         envelope = Envelope.from_json(body.get("hold", {}))
         record = await self.holds.lay(envelope, _from_b64(body.get("certificate")))
         return {"to": record.to, "on": record.on}
+
+    async def _take_agreement(self, request: Request, who: str) -> Json:
+        return await self._papers().take(request.body, who)
+
+    async def _agreement(self, request: Request, who: str, name: str) -> bytes:
+        return self._papers().paper(name)
+
+    def _papers(self) -> Agreeing:
+        if self.agreeing is None:
+            raise CallerError("this node decides by a draft: its regime folder has nothing signed")
+        return self.agreeing
 
     async def _clock(self, request: Request, who: str) -> Json:
         at = str(read_object(request.body).get("at", ""))

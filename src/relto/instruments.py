@@ -37,6 +37,7 @@ __all__ = [
     "deposited",
     "made",
     "merged",
+    "merged_held",
 ]
 
 FORMAT = "relto-instrument/1"
@@ -240,6 +241,36 @@ def merged(ours: Instrument, theirs: Instrument) -> Instrument:
             f"these are different terms of {ours.terms.id} and {theirs.terms.id}: {ours.digest} "
             f"and {theirs.digest}"
         )
+    longer = _longer(ours, theirs)
+    known = {e.record_id for e in ours.moves}
+    return replace(
+        ours,
+        signatures=_together(ours.signatures, theirs.signatures),
+        moves=(*ours.moves, *(e for e in theirs.moves if e.record_id not in known)),
+        deposits=longer,
+        certificates=_together(ours.certificates, theirs.certificates),
+    )
+
+
+def merged_held(ours: Instrument | Pillar, theirs: Instrument | Pillar) -> Instrument | Pillar:
+    """The same of what two have of one agreement, whole or extracts. Raises as `merged` does."""
+    if isinstance(ours, Instrument) and isinstance(theirs, Instrument):
+        return merged(ours, theirs)
+    if isinstance(ours, Instrument) or isinstance(theirs, Instrument):
+        raise CallerError("one is whole and the other an extract; who is a party keeps the whole")
+    if (ours.extract, ours.terms) != (theirs.extract, theirs.terms):
+        raise CallerError(f"these are extracts of different terms: {ours.id}, {theirs.id}")
+    moves = {e.record_id: e for e in (*ours.moves, *theirs.moves)}
+    return replace(
+        ours,
+        moves=tuple(moves.values()),
+        deposits=_longer(ours, theirs),
+        certificates=_together(ours.certificates, theirs.certificates),
+    )
+
+
+def _longer(ours: Instrument | Pillar, theirs: Instrument | Pillar) -> tuple[Envelope, ...]:
+    """The chain that continues the other. Raises PeerError where neither does."""
     longer, shorter = ours.deposits, theirs.deposits
     if len(longer) < len(shorter):
         longer, shorter = shorter, longer
@@ -249,14 +280,7 @@ def merged(ours: Instrument, theirs: Instrument) -> Instrument:
                 f"the depositary signed two different deposits {number}: {a.record_id} and "
                 f"{b.record_id}; keep both files, they show it"
             )
-    known = {e.record_id for e in ours.moves}
-    return replace(
-        ours,
-        signatures=_together(ours.signatures, theirs.signatures),
-        moves=(*ours.moves, *(e for e in theirs.moves if e.record_id not in known)),
-        deposits=longer,
-        certificates=_together(ours.certificates, theirs.certificates),
-    )
+    return longer
 
 
 def _together(ours: Iterable[T], theirs: Iterable[T]) -> tuple[T, ...]:

@@ -19,6 +19,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from relto import canonical, streams
+from relto.agreeing import Agreeing
 from relto.certificates import decode_certificate, identity_of, verify_leaf
 from relto.clauses import Share
 from relto.comparing import standings
@@ -43,6 +44,8 @@ __all__ = ["Peering", "peer_of"]
 log = logging.getLogger("relto.peering")
 
 _CIPHERTEXT = re.compile(r"/relto/v1/ciphertext/([0-9a-f]{64})\Z")
+_INSTRUMENT = re.compile(r"/relto/v1/instrument/([A-Za-z0-9][A-Za-z0-9._-]{0,63})\Z")
+_HAVE = re.compile(r"have=([0-9a-f]{64})\Z")
 _NODE_KEY = re.compile(rf"/relto/v1/node-key/({PARTY_PATTERN})\Z")
 _OFFSET = re.compile(r"offset=(0|[1-9][0-9]{0,12})\Z")
 LONG_BYTES = 128 * 1024  # a hop message above it waits until nothing urgent is at work
@@ -98,9 +101,13 @@ def peer_of(node: Node, der: bytes, now: datetime) -> str:
 class Peering:
     """Handles the requests of peers at one node."""
 
-    def __init__(self, node: Node, couriers: Mapping[str, Courier]) -> None:
+    def __init__(
+        self, node: Node, couriers: Mapping[str, Courier], agreeing: Agreeing | None = None
+    ) -> None:
+        """`agreeing` is there where the node decides by what was signed."""
         self.node = node
         self.couriers = couriers
+        self.agreeing = agreeing
         self.returning = Returning(node, couriers)
         self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -177,6 +184,10 @@ class Peering:
         if request.method == "GET" and request.path == "/relto/v1/agreements":
             regime, at = self.node.engine.regime, self.node.clock.instant()
             return Response(200, standings(regime, self.node.party, peer, at).encode())
+        instrument = _INSTRUMENT.match(request.path)
+        have = _HAVE.match(request.query)
+        if request.method == "GET" and instrument and have and self.agreeing is not None:
+            return Response(200, self.agreeing.give(peer, instrument[1], have[1]))
         answer = await self.returning.answer(peer, request)
         if answer is None:
             raise PeerError("no such request")

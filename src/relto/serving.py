@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from relto.agreeing import Agreeing, joined, kept
 from relto.certificates import identity_of
 from relto.config import Config, Peer, decode_config
 from relto.counter import BUSY, Counter, is_streamed
@@ -66,6 +67,7 @@ BALLAST_BYTES = 16 * 1024 * 1024
 KEY_CHECK_S = 3_600
 ROOM_CHECK_S = 30
 SIGHTING_S = 60
+AGREEING_S = 30  # until peers are asked what has become of our agreements
 TRANSFER_CHECK_S = 60
 ALARM_CHECK_S = 5
 SWITCH_S = 0.0001
@@ -86,12 +88,26 @@ def read_config(folder: Path) -> Config:
     return decode_config(data, file)
 
 
-def open_regime(config: Config) -> Regime:
-    """What the node knows of the regime in its configuration. Raises CallerError."""
+def read_regime(config: Config, papers: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of the regime in a configuration, with what its node has taken in since.
+
+    Raises CallerError.
+    """
     files, problems = read_folder(config.regime)
     if problems.errors:
         raise CallerError(f"{config.regime}: {problems.errors[0]}")
-    regime = load_folder(files)
+    try:
+        return joined(files, papers)
+    except PeerError as e:
+        raise CallerError(f"{config.regime}: {e}") from e
+
+
+def open_regime(config: Config, papers: Mapping[str, bytes]) -> Regime:
+    """What the node knows of the regime in its configuration, with what it has taken in since.
+
+    Raises CallerError.
+    """
+    regime = load_folder(read_regime(config, papers))
     if config.party not in regime.parties:
         raise CallerError(f'party "{config.party}" has no scheme in {config.regime}')
     return closure(regime, config.party)
@@ -117,8 +133,6 @@ def open_trust(config: Config, regime: Regime) -> Trust:
 
 def open_node(config: Config, passphrase: Passphrase, *, observer: Observer | None = None) -> Node:
     """The node of a configuration, its store open, its keys in memory. Raises CallerError."""
-    own = open_regime(config)
-    trust = open_trust(config, own)
     folder = open_key_folder(config.keys)
     keys = NodeSecrets(
         folder.signer("node", passphrase),
@@ -126,6 +140,13 @@ def open_node(config: Config, passphrase: Passphrase, *, observer: Observer | No
         folder.storage_key(passphrase),
     )
     store = SqliteStore(config.store, ballast_bytes=BALLAST_BYTES)
+    try:
+        with store.read() as reader:
+            own = open_regime(config, kept(reader))
+        trust = open_trust(config, own)
+    except ReltoError:
+        store.close()
+        raise
     around = Surroundings(SystemClock(exercise=config.clock == "exercise"))
     writer = Writer(store, on_broken=end_process, observer=observer)
     return Node(config, store, writer, Engine(own), trust, keys, around)
@@ -184,8 +205,10 @@ async def serve(
         await recovery.begin()
         await node.renew_key()
         await node.contents.sweep()
-        counter = Counter(node, couriers)
-        peering = Peering(node, couriers)
+        with node.store.read() as reader:
+            agreeing = Agreeing(node, read_regime(config, kept(reader)))
+        counter = Counter(node, couriers, agreeing)
+        peering = Peering(node, couriers, agreeing)
         peers = Server(
             peering.handle,
             TlsAddress(config.host, config.port, to_server),
@@ -218,6 +241,7 @@ async def serve(
             (ALARM_CHECK_S, node.raise_alarms),
             (TRANSFER_CHECK_S, peering.expire_transfers),
             (SIGHTING_S, counter.sightings.look),
+            (AGREEING_S, partial(agreeing.ask_all, couriers)),
         ):
             task = _every(period_s, action)
             stack.callback(asyncio.create_task(task).cancel)

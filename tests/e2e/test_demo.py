@@ -15,7 +15,7 @@ LINES = [
     "it is in Washington: 군사II급비밀 → SECRET, receipt verified in Seoul",
     "somebody changes two words in Seoul's copy: REFUSED, it is not what was opened",
     "| now possible: KOR → USA → JPN by tisa-2014/4; such as KOR's report, KOR:II, missile, PRK",
-    "the signed copies are in Washington; each node is given the file and reads it",
+    "the signed copies are in Washington; each node is given the file, and decides by it",
     "in force at Seoul's node: gsomia-jpn-usa-2007, gsomia-kor-usa-1987, tisa-2014",
     "disclosure officer kim of Seoul signs the release to Tokyo",
     "kill -9; Seoul keeps what has no receipt from Tokyo",

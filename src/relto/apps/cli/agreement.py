@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from relto import chronicles
 from relto.apps import clock
-from relto.apps.cli.asking import say
+from relto.apps.cli.asking import add_node, answered, ask_raw, say
 from relto.apps.cli.regime import instant_at
 from relto.certificates import decode_certificate, fingerprint, spoken
 from relto.chronicles import chronicle, picture
@@ -111,6 +111,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     verify = commands.add_parser("verify", help="check every signature, deposit and move")
     _add_file(verify)
     verify.set_defaults(run=_verify)
+
+    put = commands.add_parser("put", help="give our running node a file: it decides by it at once")
+    put.add_argument("file", metavar="FILE", type=Path, help="the agreement's file")
+    add_node(put)
+    put.set_defaults(run=_put)
+
+    get = commands.add_parser("get", help="a file as our running node holds it, with others' moves")
+    get.add_argument("agreement", metavar="ID", help="which agreement")
+    get.add_argument("--out", required=True, metavar="FILE", type=Path, help="the file to make")
+    add_node(get)
+    get.set_defaults(run=_get)
 
     diff = commands.add_parser("diff", help="what differs between two drafts, and what that does")
     diff.add_argument("file", metavar="FILE", type=Path, help="the earlier file")
@@ -265,6 +276,22 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
+def _put(args: argparse.Namespace) -> int:
+    found = answered(*ask_raw(args, "POST", "/agreements", _bytes_of(args.file)))
+    word = "taken in" if found["new"] else "nothing new"
+    print(f"{found['agreement']}: {word}; {found['deposits']} deposits at the node")
+    return 0
+
+
+def _get(args: argparse.Namespace) -> int:
+    status, data = ask_raw(args, "GET", f"/agreements/{args.agreement}", b"")
+    if status != 200:
+        answered(status, data)
+    create_file(args.out, data, mode=0o644)
+    print(f"made {args.out}: {args.agreement} as the node holds it")
+    return 0
+
+
 def _diff(args: argparse.Namespace) -> int:
     from relto.apps.cli.seeing import differs
 
@@ -373,14 +400,17 @@ def _words(args: argparse.Namespace) -> tuple[Mapping[str, bytes], Words]:
     return files, words_of(files)
 
 
-def _read(path: Path) -> Instrument:
+def _bytes_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(INSTRUMENT_BYTES_MAX + 1)
+            return file.read(INSTRUMENT_BYTES_MAX + 1)
     except OSError as e:
         raise CallerError(f'cannot read "{path}": {e.strerror}') from None
+
+
+def _read(path: Path) -> Instrument:
     try:
-        return Instrument.decode(data)
+        return Instrument.decode(_bytes_of(path))
     except PeerError as e:
         raise CallerError(f'"{path}" is no file of an agreement: {e}') from None
 

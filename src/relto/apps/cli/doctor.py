@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from relto.agreeing import kept
 from relto.apps import clock
 from relto.apps.cli.asking import add_node, answered
 from relto.config import Config
@@ -27,6 +28,7 @@ from relto.keys import read_passphrase
 from relto.links import Limits, LinkError, unix_request
 from relto.serving import CONFIG_FILE, open_regime, open_trust, read_config
 from relto.stores.checking import inspect_store
+from relto.stores.visits import visit
 
 __all__ = ["add_parser"]
 
@@ -123,7 +125,7 @@ def _running(socket: Path, status: Any, digest: str | None, round_: _Round, now:
 def _regime(config: Config, round_: _Round) -> str | None:
     """The digest of the regime in the folder, if it is sound and names the CAs that we have."""
     try:
-        regime = open_regime(config)
+        regime = open_regime(config, _taken_in(config))
         open_trust(config, regime)
     except RegimeError as e:
         fix = f"relto regime check {config.regime}"
@@ -135,6 +137,15 @@ def _regime(config: Config, round_: _Round) -> str | None:
         return None
     round_.checked.append("regime")
     return regime.digest
+
+
+def _taken_in(config: Config) -> dict[str, bytes]:
+    """The signed agreements in the node's store; what is wrong with that is said apart."""
+    try:
+        with visit(config.store) as store, store.read() as reader:
+            return kept(reader)
+    except ReltoError:
+        return {}
 
 
 def _ask(socket: Path, target: str, round_: _Round) -> Any:

@@ -200,11 +200,9 @@ def the_signing(story: Story, desks: Desks) -> None:
     desks.deposit("USA", pact, "2014-12-28T15:00:00Z", ["KOR", "JPN"])
     desks.send(pact, "USA", ["KOR", "JPN"])
     story.show(desks.ask("KOR", pact, "timeline", "--at", "2014-12-29T00:00:00Z", check=True).out)
-    story.say("the signed copies are in Washington; each node is given the file and reads it")
-    for party, (whole, pillars) in OWN.items():
-        desks.give_to_node(party, whole, pillars)
-        story.nodes.stop(party)
-    story.nodes.start_all()
+    for party in PARTIES:
+        story.nodes.at(party, "agreement", "put", str(desks.copy(party, pact)))
+    story.say("the signed copies are in Washington; each node is given the file, and decides by it")
 
 
 def before_the_pact(story: Story) -> str:
