@@ -25,7 +25,7 @@ from pacts import Party
 from relto.errors import CallerError, PeerError
 from relto.signing.checking import SignedDocument, verify_document
 from relto.signing.documents import make_document
-from relto.signing.signatures import sign_document
+from relto.signing.signatures import prepare, sign_document
 
 PAYLOAD = payload_of(document_terms())
 
@@ -378,6 +378,15 @@ def test_the_document_of_other_terms_is_refused(world: World) -> None:
     other = make_document(payload_of(terms), SCHEMES, LIFE)
     attacked = signed(other, world.parties, "USA", "KOR", "JPN")
     assert "not the one that these terms give" in refusal(world, attacked)
+
+
+def test_a_signature_of_another_document_does_not_hold_here(world: World) -> None:
+    other = make_document(PAYLOAD, SCHEMES, {"en": ["It never ends."], "ko": ["끝나지 않는다."]})
+    ((signature, _),) = cms_of(signed(other, world.parties, "KOR"))
+    moved = prepare(world.unsigned, "KOR", SIGNED_AT["KOR"]).filled(signature)
+    assert refusal(world, moved) == (
+        "the signature of KOR does not hold: it is of another document, or by another key"
+    )
 
 
 def test_text_that_does_not_say_the_terms_is_refused_though_they_are_attached(

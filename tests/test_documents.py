@@ -119,7 +119,7 @@ HOSTILE = (
     "/* comment */ \\u{41} \\",
     "#import sys: *",
     "= heading",
-    "x" * 2000,
+    "x" * 200,
 )
 
 
@@ -135,8 +135,28 @@ def test_words_of_another_party_are_never_markup(words: str, tmp_path: Path) -> 
     schemes = {party: {"en": words, "ko": words} for party in SCHEMES}
     document = make_document(payload_of(terms), schemes, {"en": [words], "ko": [words]})
     if shutil.which("pdftotext"):
-        text = "".join("".join(text_of(document, tmp_path)).split())
+        text = "".join("".join(text_of(document, tmp_path)).replace("\u200b", "").split())
         assert text.count("".join(words.split())[:60]) >= 8
+
+
+@needs_poppler
+def test_no_words_leave_the_page(tmp_path: Path) -> None:
+    terms = document_terms()
+    terms["agreement"]["clause"][0]["text"]["en"] = "x" * 5000
+    terms["agreement"]["clause"][0]["share"]["topics"] = ["y" * 300]
+    (tmp_path / "document.pdf").write_bytes(make_document(payload_of(terms), SCHEMES, LIFE))
+    command = ["pdftotext", "-x", "71", "-y", "71", "-W", "454", "-H", "700", "-layout"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "document.pdf"), "-"], capture_output=True, check=True, timeout=30
+    )
+    assert done.stdout.count(b"x") >= 5000
+    assert done.stdout.count(b"y") >= 600
+
+
+def test_names_that_have_no_room_beside_the_field_refuse() -> None:
+    schemes = {party: {"en": "A very long name of a ministry " * 60} for party in SCHEMES}
+    with pytest.raises(PeerError, match="names and offices of JPN have no room"):
+        make_document(PAYLOAD, schemes, LIFE)
 
 
 def test_an_article_without_a_language_that_the_title_has_refuses() -> None:

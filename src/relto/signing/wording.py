@@ -6,6 +6,7 @@ the terms are in another language, its phrases are the English ones.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -179,18 +180,37 @@ def _said(
         "id": agreement["id"],
         "title": in_language(agreement["title"], "en"),
         "digest": digest,
-        "parts": [_part(agreement, lang, schemes, life.get(lang, ())) for lang in languages],
+        "parts": _wrapped(
+            [_part(agreement, lang, schemes, life.get(lang, ())) for lang in languages]
+        ),
         "pins-heading": _join(_each(_SAID["pins"], languages)),
         "pins-words": _each(_SAID["pins-words"], languages),
-        "pins": [("terms", digest), *pins],
+        "pins": [(_wrapped(name), pin) for name, pin in (("terms", digest), *pins)],
         "signed-words": _each(_SAID[f"signed-{kind}"], languages),
         "sheets": [
-            every[i : i + SIGNERS_PER_SHEET] for i in range(0, len(every), SIGNERS_PER_SHEET)
+            _wrapped(every[i : i + SIGNERS_PER_SHEET])
+            for i in range(0, len(every), SIGNERS_PER_SHEET)
         ],
     }
 
 
 _PERSON = ("name", "office")
+# Whatever is not written in Chinese characters, kana or hangul, which break anywhere.
+_LONG_WORD = re.compile(r"[^\s\u1100-\u11ff\u2e80-\uffff]{24,}")
+
+
+def _wrapped(value: Any) -> Any:
+    """The same words, with places where a long one may break: none leaves the page unseen."""
+    if isinstance(value, str):
+        return _LONG_WORD.sub(
+            lambda word: "\u200b".join(word[0][i : i + 12] for i in range(0, len(word[0]), 12)),
+            value,
+        )
+    if isinstance(value, dict):
+        return {key: _wrapped(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_wrapped(each) for each in value]
+    return value
 
 
 def _languages(agreement: Mapping[str, Any]) -> list[str]:
