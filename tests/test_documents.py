@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,23 @@ def test_no_words_leave_the_page(tmp_path: Path) -> None:
     )
     assert done.stdout.count(b"x") >= 5000
     assert done.stdout.count(b"y") >= 600
+
+
+@pytest.mark.skipif(
+    shutil.which("pdffonts") is None, reason="pdffonts is not here (Debian: poppler-utils)"
+)
+def test_fonts_of_the_machine_are_never_taken(tmp_path: Path) -> None:
+    terms = document_terms()
+    terms["agreement"]["clause"][0]["text"]["en"] = (
+        "ไทย Ελληνικά Кириллица 中文 العربية 한국어 漢字"
+    )
+    (tmp_path / "document.pdf").write_bytes(make_document(payload_of(terms), SCHEMES, LIFE))
+    command = ["pdffonts", str(tmp_path / "document.pdf")]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=30)
+    names = [line.split()[0].decode() for line in done.stdout.splitlines()[2:]]
+    ours = re.compile(r"[A-Z]{6}\+(Libertinus|NotoSerif(KR|JP)|NotoSans(KR|JP)|DejaVuSansMono)")
+    assert names
+    assert [name for name in names if not ours.match(name)] == []
 
 
 def test_names_that_have_no_room_beside_the_field_refuse() -> None:

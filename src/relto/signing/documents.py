@@ -105,7 +105,6 @@ def _set(payload: bytes, words: str) -> bytes:
         return typst.compile(
             template,
             font_paths=_fonts(),
-            ignore_system_fonts=True,
             sys_inputs=inputs,
             pdf_standards="1.7",
             timestamp=0,
