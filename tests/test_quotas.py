@@ -639,3 +639,37 @@ async def test_a_nodes_status_says_what_each_peer_has_and_which_limits_it_reache
     assert seen["JPN"]["limits"] == []
     await pass_s(world, TOLD_MS / 1000)
     assert world["USA"].node.quotas.reached_lately("KOR") == []
+
+
+# What was accepted, and has no result
+
+
+async def offered_after_s(world: World, times: int) -> list[float]:
+    """How long Seoul waits each time that it offers what Washington has accepted."""
+    found = []
+    for _ in range(times):
+        await world.carry("KOR", "USA")
+        [row] = world["KOR"].outbox("USA")
+        wait_s = (row.due_ms - world["KOR"].node.clock.monotonic_ms()) / 1000
+        found.append(round(wait_s))
+        await pass_s(world, wait_s)
+    return found
+
+
+@in_world("carried")
+async def test_what_has_no_result_is_offered_again_after_twice_as_long_to_five_minutes(
+    world: World,
+) -> None:
+    seoul = world["KOR"].couriers["USA"]
+    seoul.node.carriers["USA"] = seoul
+    item = await given(world)
+    assert await offered_after_s(world, 6) == [30, 60, 120, 240, 300, 300]
+    seoul._calls_failed = 1  # the link was down
+    assert await seoul._is_back()
+    assert await offered_after_s(world, 2) == [30, 60]
+    await world.carry("USA", "KOR")  # the hub's receipt
+    assert states(world, [item]) == ["with-hub"]
+    assert await offered_after_s(world, 2) == [300, 300]
+    await world.settle()
+    assert states(world, [item]) == ["delivered"]
+    assert seoul._offered == {}

@@ -57,8 +57,8 @@ URGENT = PRECEDENCES.index("IMMEDIATE")
 RETRY_MS_FIRST = 200
 RETRY_MS_MAX = 30_000
 LINK_RETRY_MS_MAX = 5_000  # between two calls at a peer that is not reached
-RESEND_MS = 30_000  # accepted, but no result yet: ask again
-WITH_HUB_MS = 300_000  # the hub has it: it is offered anew now and then, should the hub lose it
+RESEND_MS = 30_000  # accepted, but no result yet: ask again, each time after twice as long
+RESEND_MS_MAX = 300_000  # at most; and once the hub has it: should it lose it
 BLOCKED_MS = 30_000  # the decision may hold again, when an agreement does
 NOTED_MS = 2_000  # from a release's being accepted to that being noted, unless it is settled
 NOTE_MS = 100  # the same of a result, many at a time
@@ -81,6 +81,7 @@ class Courier:
         self._tasks: list[asyncio.Task[None]] = []
         self.hands = Hands()
         self.backlog = Backlog(node.clock.monotonic_ms)
+        self._offered: dict[int, tuple[str, int]] = {}  # accepted rows: in which state, how often
         self._look_ms = [0 for _ in LANES]  # when each lane looks at the outbox next
         self._found = [_NOTHING for _ in LANES]  # the precedence of what it found there last
         self._later_ms = [0] * len(PRECEDENCES)  # until when the peer wants none so urgent, or less
@@ -104,6 +105,7 @@ class Courier:
 
     def settled(self, number: int) -> None:
         self.hands.settled(number)
+        self._offered.pop(number, None)
         self.backlog.drop(number)
 
     @property
@@ -209,6 +211,7 @@ class Courier:
         log.info("link-up", extra={"peer": self.peer})
         if self._calls_failed:  # else it was one message that got no answer: that one waits
             self._calls_failed = 0
+            self._offered.clear()
             await self.node.submit(self._make_due)
         return True
 
@@ -518,11 +521,20 @@ class Courier:
             self._put_off(tx, row, said.words, said.after_s)
             return
         outgoing = _outgoing(item, owed.release)
-        wait_ms = WITH_HUB_MS if outgoing.state == "with-hub" else RESEND_MS
-        if have < owed.size_bytes:
-            wait_ms = 0  # the next range
+        # What is not whole goes on with its next range.
+        wait_ms = 0 if have < owed.size_bytes else self._resend_ms(row.number, outgoing.state)
         due_ms = self.node.clock.monotonic_ms() + wait_ms
         tx.outbox_reschedule(row.number, due_ms=due_ms, attempts=0, error="")
+
+    def _resend_ms(self, number: int, state: str) -> int:
+        """How long what was accepted waits for its result before it is offered again: longer each
+        time that nothing has changed, and a restart or a link that comes back begins anew."""
+        before, times = self._offered.get(number, (state, 0))
+        times = times if before == state else 0
+        self._offered[number] = (state, times + 1)
+        if state == "with-hub":
+            return RESEND_MS_MAX
+        return min(RESEND_MS_MAX, RESEND_MS * 2 ** min(times, 10))
 
     async def _later(self, rows: Iterable[OutboxRow], error: str) -> None:
         late = list(rows)
