@@ -14,6 +14,7 @@ from relto.courier import OTHERS_S
 from relto.errors import PeerError
 from relto.links import Request, Response
 from relto.quotas import (
+    LATELY_MS,
     PACE_BYTES,
     REQUESTS_AT_ONCE,
     REQUESTS_PER_S,
@@ -293,17 +294,49 @@ async def test_messages_of_one_peer_take_turns_with_a_rest_between_and_others_do
     await pass_s(world, 10)
     start = world.loop.time()
     found = await asyncio.gather(
-        began_ms("KOR", 3), began_ms("KOR", 3), began_ms("KOR", 2),  # a lane
+        began_ms("KOR", 3), began_ms("KOR", 3), began_ms("KOR", 2), began_ms("KOR", 3),  # a lane
         began_ms("KOR", 1), began_ms("KOR", 1),  # that of what is urgent
         began_ms("KOR", 0), began_ms("KOR", 0),  # FLASH
         began_ms("JPN", 3),
     )  # fmt: skip
-    assert found == pytest.approx([0, 200, 400, 0, 200, 0, 0, 0], abs=3)
+    # Two messages without a rest, since it sent nothing for `CREDIT_MS`.
+    assert found == pytest.approx([0, 100, 200, 400, 0, 100, 0, 0, 0], abs=3)
     await pass_s(world, 10)
     start = world.loop.time()
     backlogs = [REST_ROWS, 1_000_000, 0, 0]
     rests = await asyncio.gather(*(began_ms("KOR", 3, backlog) for backlog in backlogs))
-    assert rests == pytest.approx([0, 300, 400 + REST_MS_MAX, 600 + REST_MS_MAX], abs=3)
+    # Nobody else came lately: only for what waits to go on.
+    assert rests == pytest.approx([0, 100, 200 + REST_MS_MAX, 300 + REST_MS_MAX], abs=3)
+
+
+@in_world("carried")
+async def test_within_a_long_message_a_peer_rests_too_and_for_flash_nothing_does(
+    world: World,
+) -> None:
+    quotas = world["USA"].node.quotas
+
+    async def work(precedence: int) -> list[int]:
+        """When each of four pieces of a message begins, which take 100 ms."""
+        began = []
+        async with quotas.lane("KOR", precedence, lambda: 0) as pause:
+            for _ in range(4):
+                began.append(round((world.loop.time() - start) * 1000))
+                await asyncio.sleep(0.1)
+                await pause()
+        return began
+
+    await pass_s(world, 10)
+    start = world.loop.time()
+    assert await work(3) == pytest.approx([0, 100, 200, 300], abs=3)
+    async with quotas.lane("JPN", 3, lambda: 0):
+        pass
+    start = world.loop.time()
+    assert await work(3) == pytest.approx([0, 100, 200, 400], abs=3)
+    start = world.loop.time()
+    assert await work(0) == pytest.approx([0, 100, 200, 300], abs=3)
+    await pass_s(world, LATELY_MS / 1000)
+    start = world.loop.time()
+    assert await work(3) == pytest.approx([0, 100, 200, 300], abs=3)
 
 
 @in_world("carried")
@@ -646,7 +679,7 @@ async def test_a_nodes_status_says_what_each_peer_has_and_which_limits_it_reache
 
 async def offered_after_s(world: World, times: int) -> list[float]:
     """How long Seoul waits each time that it offers what Washington has accepted."""
-    found = []
+    found: list[float] = []
     for _ in range(times):
         await world.carry("KOR", "USA")
         [row] = world["KOR"].outbox("USA")

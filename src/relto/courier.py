@@ -534,7 +534,7 @@ class Courier:
         self._offered[number] = (state, times + 1)
         if state == "with-hub":
             return RESEND_MS_MAX
-        return min(RESEND_MS_MAX, RESEND_MS * 2 ** min(times, 10))
+        return min(RESEND_MS_MAX, RESEND_MS << min(times, 10))
 
     async def _later(self, rows: Iterable[OutboxRow], error: str) -> None:
         late = list(rows)

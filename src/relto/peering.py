@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -219,13 +219,10 @@ class Peering:
         parts = open_hop(sealed, sender=peer, recipient=self.node.party, key=key)
         precedences = [await self._precedence(peer, part) for part in parts]
         least = max(precedences)
-        async with self.node.quotas.lane(peer, least, partial(self._backlog, peer, least)):
+        backlog = partial(self._backlog, peer, least)
+        async with self.node.quotas.lane(peer, least, backlog) as pause:
             with self.node.turns.at_work(least):
-                verified = [
-                    await self._verified(peer, part, precedence)
-                    for part, precedence in zip(parts, precedences, strict=True)
-                ]
-                answers = await self._taken(peer, verified)
+                answers = await self._taken(peer, parts, precedences, pause)
         first = answers[0]
         if first["status"] in _WHOLE and all(answer == first for answer in answers):
             return _answer(_WHOLE[first["status"]], **first)
@@ -291,23 +288,46 @@ class Peering:
         return 1
 
     async def _taken(
-        self, peer: str, verified: "list[_Asked | PeerError | StoreFull]"
+        self,
+        peer: str,
+        parts: Sequence[Hop],
+        precedences: Sequence[int],
+        pause: Callable[[], Awaitable[None]],
     ) -> list[dict[str, Any]]:
-        """The answers to all parts, once what they ask for is durable."""
-        asked = [each for each in verified if isinstance(each, _Asked)]
-        done: dict[int, Any] = {}
-        asked.sort(key=lambda each: each.precedence)
-        for precedence, same in groupby(asked, key=lambda each: each.precedence):
+        """The answers to all parts, once what they ask for is durable.
+
+        A few parts are looked at and committed, the most urgent first, then a few more after a
+        pause, so that others get in between, and what goes on does so little by little.
+        """
+        answers: list[dict[str, Any]] = [{}] * len(parts)
+        order = sorted(range(len(parts)), key=precedences.__getitem__)
+        for precedence, same in groupby(order, key=precedences.__getitem__):
             rest = list(same)
-            while rest:  # one commit after the other, so that others get in between
+            while rest:
                 some, rest = rest[:GROUP_MAX], rest[GROUP_MAX:]
-                results: list[Any]
-                try:
-                    results = await self.node.submit_all([each.job for each in some], precedence)
-                except StoreFull as e:
-                    results = [e] * len(some)
-                done |= zip(map(id, some), results, strict=True)
-        return [await self._told(peer, each, done.get(id(each), each)) for each in verified]
+                for index, answer in await self._some_taken(peer, parts, some, precedence):
+                    answers[index] = answer
+                if rest:
+                    await pause()
+        return answers
+
+    async def _some_taken(
+        self, peer: str, parts: Sequence[Hop], some: Sequence[int], precedence: int
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """The answers to some parts of one precedence, which share a commit."""
+        verified = [await self._verified(peer, parts[index], precedence) for index in some]
+        asked = [each for each in verified if isinstance(each, _Asked)]
+        results: Sequence[Any] = ()
+        if asked:
+            try:
+                results = await self.node.submit_all([each.job for each in asked], precedence)
+            except StoreFull as e:
+                results = [e] * len(asked)
+        done = dict(zip(map(id, asked), results, strict=True))
+        return [
+            (index, await self._told(peer, each, done.get(id(each), each)))
+            for index, each in zip(some, verified, strict=True)
+        ]
 
     async def _told(self, peer: str, asked: object, result: Any) -> dict[str, Any]:
         """The answer to one part, whose job gave `result`."""

@@ -7,7 +7,7 @@ beyond its budget is taken all the same, and worked on as IMMEDIATE.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,8 @@ REQUESTS_PER_S = 200  # of one peer; those beyond are answered later, not refuse
 REQUESTS_AT_ONCE = 100  # that may come at once before they are
 REST_ROWS = 16  # of its peer that are due to others make a message's rest longer by its own time
 REST_MS_MAX = 1_000
+CREDIT_MS = 200  # of rest that a peer is spared which sent nothing for so long
+LATELY_MS = 2_000  # a peer rests for others that sent something in so long
 PACE_BYTES = 256 * 1024  # of a body count as a request
 FLASH_SHARE = 8  # FLASH within its budget has an eighth more of each limit of room
 TOLD_MS = 600_000  # a limit that a peer goes on reaching is journaled once in this time
@@ -58,6 +60,8 @@ class _Lane:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     rested_ms: int = 0
+    began_ms: int = 0
+    came_ms: int = -LATELY_MS  # when something of it was last here
 
 
 @dataclass(slots=True)
@@ -106,34 +110,54 @@ class Quotas:
     @asynccontextmanager
     async def lane(
         self, peer: str, precedence: int, backlog: Callable[[], int]
-    ) -> AsyncIterator[None]:
-        """One message of a peer at a time, but for FLASH; then a rest, in which others have the
-        node: as long as the message took, and more if much of that peer waits to go on to others.
+    ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """One message of a peer at a time, but for FLASH; and a rest after it, in which others have
+        the node. What it gives is awaited within a long message, for the same rest.
 
-        What is urgent has a lane of its own. `backlog` counts what waits. A sender of ours sends
-        one message a lane at a time, and makes the next one while we rest.
+        The rest is as long as the work took, if others sent something lately, and more if much of
+        that peer waits to go on to others; less, by up to `CREDIT_MS`, if it sent nothing before:
+        who sends little does not rest at all. What is urgent has a lane of its own.
+        `backlog` counts what waits. A sender of ours sends one message a lane at a time, and makes
+        the next one while we rest.
         """
         if precedence == 0:
-            yield
+            yield _no_rest
             return
         lane = self._lanes.setdefault((peer, precedence == 1), _Lane())
+        lane.came_ms = self._now_ms()
         async with lane.lock:
-            wait_ms = lane.rested_ms - self._now_ms()
-            if wait_ms > 0:
-                await asyncio.sleep(wait_ms / 1000)
-            began_ms = self._now_ms()
+
+            async def rested() -> None:
+                wait_ms = lane.rested_ms - self._now_ms()
+                if wait_ms > 0:
+                    await asyncio.sleep(wait_ms / 1000)
+                lane.began_ms = self._now_ms()
 
             def rest() -> None:
-                took_ms = self._now_ms() - began_ms
-                rest_ms = took_ms * (1 + backlog() / REST_ROWS)
-                lane.rested_ms = self._now_ms() + min(REST_MS_MAX, int(rest_ms))
+                lane.came_ms = now_ms = self._now_ms()
+                share = self._others_came_lately(peer, now_ms) + backlog() / REST_ROWS
+                used_ms = int((now_ms - lane.began_ms) * (1 + share))
+                since_ms = max(lane.rested_ms, lane.began_ms - CREDIT_MS)
+                lane.rested_ms = min(since_ms + used_ms, now_ms + REST_MS_MAX)
 
+            async def pause() -> None:
+                rest()
+                await rested()
+
+            await rested()
             try:
-                yield
+                yield pause
             except Exception:  # not where the process ends: it has no store to ask any more
                 rest()
                 raise
             rest()
+
+    def _others_came_lately(self, peer: str, now_ms: int) -> bool:
+        return any(
+            now_ms - lane.came_ms < LATELY_MS
+            for (party, _), lane in self._lanes.items()
+            if party != peer
+        )
 
     # what goes on
 
@@ -227,6 +251,10 @@ class Quotas:
             for (party, limit), told_ms in self._told_ms.items()
             if party == peer and now_ms - told_ms < TOLD_MS
         )
+
+
+async def _no_rest() -> None:
+    """FLASH goes on at once."""
 
 
 def _share(limit: int, precedence: int) -> int:
