@@ -13,6 +13,7 @@ from typing import Any
 
 import test_consignments
 import test_exchange
+import test_greetings
 import test_quotas
 import test_world
 from bugs import Bug
@@ -30,6 +31,7 @@ from relto import (
     sealing,
     trust,
 )
+from relto.links import greetings
 
 __all__ = ["BUGS"]
 
@@ -356,6 +358,26 @@ BUGS: dict[str, Bug] = {
     "what a peer sends does not rest": Bug(
         saying(inspect.unwrap(quotas.Quotas.lane), "lane.rested_ms = ", "rested_ms = "),
         test_quotas.test_messages_of_one_peer_take_turns_with_a_rest_between_and_others_do_not_wait,
+    ),
+    "a peer rests where nobody else sends": Bug(
+        saying(quotas.Quotas._others_came_lately, "if party != peer", "if True"),
+        test_quotas.test_within_a_long_message_a_peer_rests_too_and_for_flash_nothing_does,
+    ),
+    "who sends little rests like a flood": Bug(
+        saying(inspect.unwrap(quotas.Quotas.lane), "lane.began_ms - CREDIT_MS", "lane.began_ms"),
+        test_quotas.test_messages_of_one_peer_take_turns_with_a_rest_between_and_others_do_not_wait,
+    ),
+    "what has no result is offered as often for ever": Bug(
+        saying(courier.Courier._resend_ms, "RESEND_MS << min(times, 10)", "RESEND_MS"),
+        test_quotas.test_what_has_no_result_is_offered_again_after_twice_as_long_to_five_minutes,
+    ),
+    "a peer's address is greeted like a stranger's": Bug(
+        saying(greetings.Greetings.grants, "self._is_known(address, now_ms) or ", ""),
+        test_greetings.test_an_address_from_which_a_peer_came_has_its_own_whatever_strangers_do,
+    ),
+    "who chooses addresses has a budget for each": Bug(
+        saying(greetings._subscriber, "(address, V6_PREFIX)", "(address, 128)"),
+        test_greetings.test_who_chooses_addresses_within_a_network_of_ipv6_is_one_address,
     ),
     "all peers wait for one lane": Bug(
         saying(inspect.unwrap(quotas.Quotas.lane), "(peer, precedence == 1)", '("", False)'),
