@@ -238,6 +238,27 @@ def test_a_chain_with_a_gap_a_swap_or_a_repeat_is_refused(signed: Table) -> None
         assert "does not follow" in fault(signed.without(deposits=wrong), signed.words)
 
 
+def test_a_deposit_names_the_one_before_it(signed: Table) -> None:
+    """So that a depositary that changes the past has signed two pasts."""
+    usa, last = signed.parties["USA"], signed.instrument.deposits[-1]
+    record = replace(decode_record(last, Deposit), previous=signed.instrument.deposits[0].record_id)
+    envelope = dsse.sign(Deposit.type(), record.encode(), [usa.signer])
+    wrong = signed.without(deposits=(*signed.instrument.deposits[:-1], envelope))
+    assert "deposit 4 does not follow deposit 3" in fault(wrong, signed.words)
+
+
+def test_deposits_do_not_go_back_in_time() -> None:
+    table = Table()
+    table.move("USA", "opened", day(1)).deposit(day(1))
+    table.move("KOR", "signed", day(2)).deposit(day(5))
+    table.move("JPN", "signed", day(3)).deposit(day(5))
+    last = table.instrument.deposits[-1]
+    record = replace(decode_record(last, Deposit), at=day(4))
+    envelope = dsse.sign(Deposit.type(), record.encode(), [table.parties["USA"].signer])
+    wrong = table.without(deposits=(*table.instrument.deposits[:-1], envelope))
+    assert "before the move before it" in fault(wrong, table.words)
+
+
 def test_a_move_that_is_missing_or_stands_twice_is_noticed(signed: Table) -> None:
     moves = signed.instrument.moves
     assert "of no move in the file" in fault(signed.without(moves=moves[:-1]), signed.words)

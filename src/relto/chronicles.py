@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
+from relto.clauses import Agreement
 from relto.explanations import in_language
 from relto.instruments import Checked
 from relto.lives import Life, begin_life, life_at, moved
-from relto.phrases import LIVES, MOVED
+from relto.phrases import LANGUAGES, LASTING, LIVES, MOVED
 
-__all__ = ["Entry", "chronicle", "picture", "told"]
+__all__ = ["Entry", "chronicle", "lasting_words", "picture", "told"]
 
 WIDTH, MARGIN, ROW = 980, 28, 46
 LINE_X, TEXT_X = 250, 280
@@ -62,6 +63,25 @@ def _by_time(before: Life, after: Life, moved_at: str = "") -> Iterator[Entry]:
             yield Entry(at, event)
         elif event in ("terminated", "lapsed"):
             yield Entry(at, "ended")
+
+
+def lasting_words(agreement: Agreement) -> dict[str, list[str]]:
+    """How it begins and ends, in sentences by language."""
+    lasting = agreement.lasting
+    keys = [lasting.begins]
+    if lasting.term_months is not None:
+        keys.append("renews" if lasting.renews else "lapses")
+    keys.append("notice" if lasting.notice_days else "notice-at-once")
+    values = {
+        "depositary": agreement.depositary,
+        "begins_at": lasting.begins_at,
+        "notice_days": lasting.notice_days,
+        "term_months": lasting.term_months,
+    }
+    return {
+        language: [in_language(LASTING[key], language).format(**values) for key in keys]
+        for language in LANGUAGES
+    }
 
 
 def told(entries: tuple[Entry, ...], language: str) -> Iterator[str]:

@@ -5,7 +5,17 @@ Agreements and arrangements bring their own words; these are the program's.
 
 from collections.abc import Mapping
 
-__all__ = ["DUTIES", "HEADINGS", "LANGUAGES", "LIVES", "MOVED", "NEEDS", "REASONS", "WORDS"]
+__all__ = [
+    "DUTIES",
+    "HEADINGS",
+    "LANGUAGES",
+    "LASTING",
+    "LIVES",
+    "MOVED",
+    "NEEDS",
+    "REASONS",
+    "WORDS",
+]
 
 LANGUAGES = ("en", "ko", "ja")
 
@@ -330,3 +340,47 @@ MOVED: Mapping[str, Mapping[str, str]] = {
     },
 }
 """What a party did to an agreement."""
+
+LASTING: Mapping[str, Mapping[str, str]] = {
+    "signature": {
+        "en": "It takes effect with the last signature.",
+        "ko": "마지막 서명으로 효력이 발생한다.",
+        "ja": "最後の署名により効力を生ずる。",
+    },
+    "copies": {
+        "en": "It takes effect when {depositary} has received the signed copies of all.",
+        "ko": "{depositary}이(가) 모든 서명본을 접수한 때 효력이 발생한다.",
+        "ja": "{depositary}が全ての署名済みの写しを受領した時に効力を生ずる。",
+    },
+    "notifications": {
+        "en": "It takes effect when all have notified {depositary} that their procedures are done.",
+        "ko": "모두가 {depositary}에 국내절차의 완료를 통보한 때 효력이 발생한다.",
+        "ja": "全てが{depositary}に国内手続の完了を通告した時に効力を生ずる。",
+    },
+    "date": {
+        "en": "It takes effect at {begins_at}, once all have signed.",
+        "ko": "모두가 서명한 후 {begins_at}에 효력이 발생한다.",
+        "ja": "全てが署名した後、{begins_at}に効力を生ずる。",
+    },
+    "notice": {
+        "en": "Any may end it by notice, given {notice_days} days before.",
+        "ko": "누구든지 {notice_days}일 전에 통보하여 종료할 수 있다.",
+        "ja": "いずれも、{notice_days}日前の通告により終了させることができる。",
+    },
+    "notice-at-once": {
+        "en": "Any may end it by notice.",
+        "ko": "누구든지 통보하여 종료할 수 있다.",
+        "ja": "いずれも、通告により終了させることができる。",
+    },
+    "renews": {
+        "en": "It lasts {term_months} months, and again as long unless notice is given.",
+        "ko": "{term_months}개월간 유효하며, 종료 통보가 없으면 같은 기간씩 연장된다.",
+        "ja": "{term_months}か月間効力を有し、終了の通告がない限り同じ期間ずつ更新される。",
+    },
+    "lapses": {
+        "en": "It lasts {term_months} months, and then lapses.",
+        "ko": "{term_months}개월간 유효하고, 그 후 실효한다.",
+        "ja": "{term_months}か月間効力を有し、その後失効する。",
+    },
+}
+"""How an agreement begins and ends, sentence by sentence."""

@@ -18,6 +18,7 @@ COMMANDS = {
     "prove": "prove",
     "keys": "keys",
     "agreement": "agreement",
+    "document": "document",
     "node": "node",
     "doctor": "doctor",
     "journal": "journal",

@@ -2,17 +2,25 @@
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from relto import chronicles
 from relto.apps import clock
 from relto.apps.cli.asking import add_node, answered, ask_raw, say
+from relto.apps.cli.papers import (
+    add_file,
+    add_keys,
+    bytes_of,
+    certificates_of,
+    instant_of,
+    put_in_place,
+    read_instrument,
+    signing_key,
+    words_in,
+)
 from relto.apps.cli.regime import instant_at
 from relto.certificates import decode_certificate, fingerprint, spoken
 from relto.chronicles import chronicle, picture
@@ -20,7 +28,6 @@ from relto.errors import CallerError, PeerError
 from relto.explanations import in_language
 from relto.instants import instant, is_instant, moment
 from relto.instruments import (
-    INSTRUMENT_BYTES_MAX,
     Checked,
     Instrument,
     Pillar,
@@ -30,18 +37,14 @@ from relto.instruments import (
     merged,
 )
 from relto.keys import (
-    FileSigner,
-    KeyFolder,
-    ask_passphrase,
     open_key_folder,
-    read_passphrase,
 )
-from relto.keys.files import create_file, sync_folder
+from relto.keys.files import create_file
 from relto.lives import LEGAL, Life, life_at, may_move
 from relto.moves import MOVES, Move
 from relto.phrases import LANGUAGES, LIVES, MOVED
 from relto.records import decode_record
-from relto.signed import draft_terms, words_of
+from relto.signed import draft_terms
 from relto.stores.folder import read_folder
 from relto.tables import quoted
 from relto.terms import Words
@@ -68,8 +71,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     sign = commands.add_parser(
         "sign", help="sign the terms, after seeing clauses, proofs, changes and digest"
     )
-    _add_file(sign)
-    _add_keys(sign)
+    add_file(sign)
+    add_keys(sign)
     sign.add_argument(
         "--since", metavar="EARLIER", type=Path, help="the file seen last: show what changed since"
     )
@@ -81,8 +84,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     move = commands.add_parser("move", help="open, withdraw, suspend, give notice …")
     move.add_argument("move", choices=_OTHER_MOVES, metavar="MOVE", help=", ".join(_OTHER_MOVES))
-    _add_file(move)
-    _add_keys(move)
+    add_file(move)
+    add_keys(move)
     move.add_argument(
         "--effective", metavar="INSTANT", help="when a notice of termination takes effect"
     )
@@ -91,25 +94,25 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     deposit = commands.add_parser(
         "deposit", help="as the depositary: take in moves, from these files too, in their order"
     )
-    _add_file(deposit)
+    add_file(deposit)
     deposit.add_argument("others", nargs="*", metavar="OTHER", type=Path, help="others' copies")
-    _add_keys(deposit)
+    add_keys(deposit)
     deposit.set_defaults(run=_deposit)
 
     merge = commands.add_parser("merge", help="take from other copies what this one lacks")
-    _add_file(merge)
+    add_file(merge)
     merge.add_argument("others", nargs="+", metavar="OTHER", type=Path, help="others' copies")
     merge.set_defaults(run=_merge)
 
     extract = commands.add_parser(
         "extract", help="make what parties of agreements that stand on this one may have of it"
     )
-    _add_file(extract)
+    add_file(extract)
     extract.add_argument("--out", required=True, metavar="FILE", type=Path, help="the file to make")
     extract.set_defaults(run=_extract)
 
     verify = commands.add_parser("verify", help="check every signature, deposit and move")
-    _add_file(verify)
+    add_file(verify)
     verify.set_defaults(run=_verify)
 
     put = commands.add_parser("put", help="give our running node a file: it decides by it at once")
@@ -132,33 +135,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     diff.set_defaults(run=_diff)
 
     timeline = commands.add_parser("timeline", help="what has become of it, move by move")
-    _add_file(timeline)
+    add_file(timeline)
     timeline.add_argument("--at", metavar="INSTANT", help="up to then (default: now)")
     timeline.add_argument("--picture", metavar="SVG", type=Path, help="a file to draw it into")
     timeline.add_argument("--lang", choices=LANGUAGES, default="en", help="language (default: en)")
     timeline.set_defaults(run=_timeline)
 
     status = commands.add_parser("status", help="who has signed, what is missing, what comes next")
-    _add_file(status)
+    add_file(status)
     status.add_argument("--at", metavar="INSTANT", help="as it is then (default: now)")
     status.add_argument("--json", action="store_true", help="print one JSON object")
     status.add_argument("--lang", choices=LANGUAGES, default="en", help="language (default: en)")
     status.set_defaults(run=_status)
-
-
-def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="the agreement's file")
-    parser.add_argument(
-        "--regime", required=True, metavar="DIR", help="our regime folder, with the words pinned"
-    )
-
-
-def _add_keys(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--keys", required=True, metavar="DIR", type=Path, help="the folder with our signing key"
-    )
-    parser.add_argument("--passphrase-file", metavar="FILE", type=Path, help="first line: it")
-    parser.add_argument("--at", metavar="INSTANT", help="in an exercise: when this is done")
 
 
 # commands
@@ -176,11 +164,11 @@ def _draft(args: argparse.Namespace) -> int:
 
 
 def _sign(args: argparse.Namespace) -> int:
-    files, words = _words(args)
-    instrument = _read(args.file)
+    files, words = words_in(args)
+    instrument = read_instrument(args.file)
     checked = check_instrument(instrument, words)
     party = open_key_folder(args.keys).identity.party
-    at = _instant(args, checked)
+    at = instant_of(args)
     if "signed" not in may_move(checked.life, party, at):
         raise CallerError(
             f"{party} cannot sign now: the agreement is {checked.life.phase}, and those who have "
@@ -188,7 +176,7 @@ def _sign(args: argparse.Namespace) -> int:
         )
     from relto.apps.cli.seeing import seen  # the prover is for those who sign alone
 
-    earlier = _read(args.since) if args.since else None
+    earlier = read_instrument(args.since) if args.since else None
     for line in seen(files, words, instrument, earlier, at, args.lang):
         say(line)
     _confirm(args, checked.digest)
@@ -196,21 +184,21 @@ def _sign(args: argparse.Namespace) -> int:
 
 
 def _move(args: argparse.Namespace) -> int:
-    _, words = _words(args)
-    instrument = _read(args.file)
+    _, words = words_in(args)
+    instrument = read_instrument(args.file)
     checked = check_instrument(instrument, words)
     is_notice = args.move == "termination-notified"
     if is_notice != (args.effective is not None):
         raise CallerError("--effective INSTANT stands beside termination-notified, and only there")
     if is_notice and not is_instant(args.effective):
         raise CallerError(f"{quoted(args.effective)} is no instant such as 2015-01-05T00:00:00Z")
-    at = _instant(args, checked)
+    at = instant_of(args)
     return _make(args, instrument, words, checked, args.move, at, args.effective or "")
 
 
 def _deposit(args: argparse.Namespace) -> int:
-    _, words = _words(args)
-    instrument = _with_others(_read(args.file), args.others)
+    _, words = words_in(args)
+    instrument = _with_others(read_instrument(args.file), args.others)
     checked = check_instrument(instrument, words)
     folder = open_key_folder(args.keys)
     if folder.identity.party != checked.agreement.depositary:
@@ -218,15 +206,13 @@ def _deposit(args: argparse.Namespace) -> int:
             f"{folder.identity.party} is not the depositary; {checked.agreement.depositary} is"
         )
     known = len(instrument.deposits)
-    certificates = _certificates(folder)
+    certificates = certificates_of(folder)
     instrument = replace(
         instrument, certificates=tuple(dict.fromkeys((*instrument.certificates, *certificates)))
     )
-    instrument, refused = deposited(
-        instrument, words, _signer(args, folder), _instant(args, checked)
-    )
+    instrument, refused = deposited(instrument, words, signing_key(args, folder), instant_of(args))
     history = check_instrument(instrument, words).history
-    _write(args.file, instrument)
+    put_in_place(args.file, instrument.encode())
     for _, move in history[known:]:
         print(f"deposited: {move.move} of {move.party}")
     for move, why in refused:
@@ -235,11 +221,11 @@ def _deposit(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace) -> int:
-    _, words = _words(args)
-    before = _read(args.file)
+    _, words = words_in(args)
+    before = read_instrument(args.file)
     instrument = _with_others(before, args.others)
     checked = check_instrument(instrument, words)
-    _write(args.file, instrument)
+    put_in_place(args.file, instrument.encode())
     moves, deposits = (
         len(instrument.moves) - len(before.moves),
         len(instrument.deposits) - len(before.deposits),
@@ -249,8 +235,8 @@ def _merge(args: argparse.Namespace) -> int:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    _, words = _words(args)
-    instrument = _read(args.file)
+    _, words = words_in(args)
+    instrument = read_instrument(args.file)
     checked = check_instrument(instrument, words)
     pins = {pillar: words.extract_digests[pillar] for pillar in checked.agreement.rests_on}
     create_file(args.out, Pillar.of(instrument, checked, pins).encode(), mode=0o644)
@@ -259,9 +245,9 @@ def _extract(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    _, words = _words(args)
+    _, words = words_in(args)
     try:
-        checked = check_instrument(_read(args.file), words)
+        checked = check_instrument(read_instrument(args.file), words)
     except PeerError as e:
         print(f"relto: {args.file}: {e}", file=sys.stderr)
         return EXIT_REFUSED
@@ -277,7 +263,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _put(args: argparse.Namespace) -> int:
-    found = answered(*ask_raw(args, "POST", "/agreements", _bytes_of(args.file)))
+    found = answered(*ask_raw(args, "POST", "/agreements", bytes_of(args.file)))
     word = "taken in" if found["new"] else "nothing new"
     print(f"{found['agreement']}: {word}; {found['deposits']} deposits at the node")
     return 0
@@ -295,16 +281,16 @@ def _get(args: argparse.Namespace) -> int:
 def _diff(args: argparse.Namespace) -> int:
     from relto.apps.cli.seeing import differs
 
-    files, words = _words(args)
+    files, words = words_in(args)
     at = instant(clock.now())
-    for line in differs(files, words, _read(args.file), _read(args.other), at):
+    for line in differs(files, words, read_instrument(args.file), read_instrument(args.other), at):
         print(line)
     return 0
 
 
 def _timeline(args: argparse.Namespace) -> int:
-    _, words = _words(args)
-    checked = check_instrument(_read(args.file), words)
+    _, words = words_in(args)
+    checked = check_instrument(read_instrument(args.file), words)
     entries = chronicle(checked, instant_at(args.at) or instant(clock.now()))
     for line in chronicles.told(entries, args.lang):
         print(line)
@@ -314,8 +300,8 @@ def _timeline(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    _, words = _words(args)
-    checked = check_instrument(_read(args.file), words)
+    _, words = words_in(args)
+    checked = check_instrument(read_instrument(args.file), words)
     at = instant_at(args.at) or instant(clock.now())
     if at < checked.life.last_at:
         raise CallerError(f"--at {at} is before the latest move, {checked.life.last_at}")
@@ -393,40 +379,9 @@ def _as_json(checked: Checked, life: Life, at: str) -> dict[str, object]:
 # files and keys
 
 
-def _words(args: argparse.Namespace) -> tuple[Mapping[str, bytes], Words]:
-    files, problems = read_folder(Path(args.regime))
-    if problems.errors:
-        raise CallerError(f"{args.regime} is no sound regime: {problems.errors[0]}")
-    return files, words_of(files)
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(INSTRUMENT_BYTES_MAX + 1)
-    except OSError as e:
-        raise CallerError(f'cannot read "{path}": {e.strerror}') from None
-
-
-def _read(path: Path) -> Instrument:
-    try:
-        return Instrument.decode(_bytes_of(path))
-    except PeerError as e:
-        raise CallerError(f'"{path}" is no file of an agreement: {e}') from None
-
-
-def _write(path: Path, instrument: Instrument) -> None:
-    """In the place of the old file, whole or not at all."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    create_file(beside, instrument.encode(), mode=0o644)
-    os.replace(beside, path)
-    sync_folder(path.parent)
-
-
 def _with_others(instrument: Instrument, others: list[Path]) -> Instrument:
     for path in others:
-        instrument = merged(instrument, _read(path))
+        instrument = merged(instrument, read_instrument(path))
     return instrument
 
 
@@ -451,39 +406,12 @@ def _make(
     seqs = [m.seq for m in _moves(instrument) if m.party == party]
     seq = max([int(moment(at).timestamp() * 1000), *(s + 1 for s in seqs)])
     move = Move(party, checked.agreement.id, checked.digest, name, seq, at, effective)
-    instrument = made(instrument, move, _signer(args, folder), _certificates(folder))
+    instrument = made(instrument, move, signing_key(args, folder), certificates_of(folder))
     check_instrument(instrument, words)
-    _write(args.file, instrument)
+    put_in_place(args.file, instrument.encode())
     print(f"{name} by {party} at {at}; send {args.file} to {checked.agreement.depositary}")
     return 0
 
 
 def _moves(instrument: Instrument) -> list[Move]:
     return [decode_record(envelope, Move) for envelope in instrument.moves]
-
-
-def _certificates(folder: KeyFolder) -> tuple[bytes, bytes]:
-    return (
-        folder.certificate("signing").public_bytes(Encoding.DER),
-        folder.certificate("ca").public_bytes(Encoding.DER),
-    )
-
-
-def _signer(args: argparse.Namespace, folder: KeyFolder) -> FileSigner:
-    passphrase = (
-        read_passphrase(args.passphrase_file)
-        if args.passphrase_file
-        else ask_passphrase(confirm=False)
-    )
-    return folder.signer("signing", passphrase)
-
-
-def _instant(args: argparse.Namespace, checked: Checked) -> str:
-    """Now; in an exercise the instant given. Raises CallerError."""
-    if args.at is None:
-        return instant(clock.now().replace(microsecond=0))
-    if not open_key_folder(args.keys).identity.exercise:
-        raise CallerError("--at is for exercises; what is real happens now")
-    if not is_instant(args.at):
-        raise CallerError(f"--at {quoted(args.at)} is no instant such as 2015-01-05T00:00:00Z")
-    return str(args.at)
