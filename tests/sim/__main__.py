@@ -5,13 +5,19 @@
 import sys
 import time
 import traceback
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from statistics import median
 
 from sim.bugs import BUGS, search
-from sim.campaign import OFTEN, SOMETIMES, never, run_campaign
+from sim.campaign import OFTEN, SOMETIMES, Found, never, run_campaign
 from sim.crypto import CHEAP, remembered
-from sim.explore import SCENES, explore
+from sim.explore import SCENES, Explored, explore
 from sim.play import Play
+
+CHUNK = 500  # schedules that a process plays at a time
+LINE = 5_000  # schedules of which a line is printed
 
 
 def _story(seed: int) -> int:
@@ -29,14 +35,31 @@ def _story(seed: int) -> int:
 
 
 def _many(first: int, count: int) -> int:
-    campaign = run_campaign(range(first, first + count))
-    print(
-        f"schedules {first} to {first + count - 1}: no rule broken, "
-        f"{campaign.own_cpu_s / campaign.schedules * 1000:.1f} ms of CPU each, as on a free machine"
-    )
-    for kind, number in sorted(campaign.counts.items()):
+    """A line for every `LINE` schedules, so that of a run that is cut something is left."""
+    total: Counter[str] = Counter()
+    done, own_cpu_s = 0, 0.0
+    seeds = range(first, first + count)
+    chunks = [seeds[i : i + CHUNK] for i in range(0, count, CHUNK)]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        try:
+            for campaign in pool.map(run_campaign, chunks):
+                total += campaign.counts
+                done += campaign.schedules
+                own_cpu_s += campaign.own_cpu_s
+                if not done % LINE or done == count:
+                    print(
+                        f"schedules {first} to {first + done - 1}: no rule broken, "
+                        f"{own_cpu_s / done * 1000:.1f} ms of CPU each, as on a free machine; "
+                        f"{sum(total.values())} faults, codes and events",
+                        flush=True,
+                    )
+        except Found as e:
+            pool.shutdown(cancel_futures=True)
+            print(e)
+            return 1
+    for kind, number in sorted(total.items()):
         print(f"{number:9}  {kind}")
-    missing = never(campaign.counts, SOMETIMES if count >= 10_000 else OFTEN)
+    missing = never(total, SOMETIMES if count >= 10_000 else OFTEN)
     print("never: " + (", ".join(missing) or "nothing of what must be seen"))
     return 1 if missing else 0
 
@@ -60,18 +83,29 @@ def _bugs() -> int:
 
 
 def _explore(names: list[str]) -> int:
-    for name in names or SCENES:
-        began_s = time.process_time()
-        found = explore(SCENES[name])
-        print(
-            f"{name}: {found.schedules} schedules of at most {found.longest} choices, "
-            f"{found.choices} states with a choice, {time.process_time() - began_s:.0f} s of CPU"
-        )
-        for kind, count in sorted(found.faults.items()):
-            print(f"{count:9}  {kind}")
-        for end, count in sorted(found.ends.items()):
-            print(f"{count:9}  {end}", flush=True)
+    """A line for each scene as it comes to its end, and now and then how far it is."""
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        list(pool.map(_explored, names or SCENES))
     return 0
+
+
+def _explored(name: str) -> None:
+    began_s = time.process_time()
+
+    def tell(found: Explored, words: str = "so far ") -> None:
+        print(
+            f"{name}: {words}{found.states} states, {found.moves} moves between them; "
+            f"{found.steps} steps of nodes, in {found.schedules} schedules played, "
+            f"the longest of {found.longest} choices; {found.open} states wait; "
+            f"{time.process_time() - began_s:.0f} s of CPU",
+            flush=True,
+        )
+
+    found = explore(SCENES[name], tell)
+    tell(found, "at its end: ")
+    lines = [f"{count:9}  {name}: {kind}" for kind, count in sorted(found.faults.items())]
+    lines += [f"{count:9}  {name}: {end}" for end, count in sorted(found.ends.items())]
+    print("\n".join(lines), flush=True)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,9 @@ class Found(AssertionError):
         self.seed = seed
         self.error = error
 
+    def __reduce__(self) -> tuple[type["Found"], tuple[int, BaseException]]:
+        return Found, (self.seed, AssertionError(f"{type(self.error).__name__}: {self.error}"))
+
 
 @dataclass
 class Campaign:

@@ -182,7 +182,7 @@ class SimLink:
         coalition.leaves(exchange)
         coalition.transmit(exchange, answer)
         place.after_effect()
-        timer = loop.call_later(timeout_s, _fail, answer, "no answer in time")
+        timer = loop.call_later(timeout_s, fail, answer, "no answer in time")
         self.process.asking += 1
         try:
             return await answer
@@ -194,7 +194,7 @@ class SimLink:
         pass
 
 
-def _fail(answer: "asyncio.Future[Response]", words: str) -> None:
+def fail(answer: "asyncio.Future[Response]", words: str) -> None:
     if not answer.done():
         answer.set_exception(LinkError(words))
 
@@ -306,7 +306,7 @@ class Place:
         self.dies_at = self.pauses_at = 0
         self.pauses_when = ""
         for future in process.waiting:
-            _fail(future, "connection reset")
+            fail(future, "connection reset")
 
     def pause(self, for_s: float) -> None:
         """SIGSTOP, and SIGCONT after a while."""
@@ -606,7 +606,7 @@ class Coalition:
 
     def _cut_off(self, exchange: Exchange, answer: "asyncio.Future[Response]", words: str) -> None:
         """Whoever asked hears that its connection is gone."""
-        self.later("answer", exchange.sender, 0.0, _fail, answer, words, context=self.loop.nowhere)
+        self.later("answer", exchange.sender, 0.0, fail, answer, words, context=self.loop.nowhere)
 
     def _answer(
         self, exchange: Exchange, told: Exchange, response: Response,

@@ -61,6 +61,11 @@ class Handle:
         self.context = context
         self._when = when
 
+    @property
+    def process(self) -> Process | None:
+        """Which process it belongs to."""
+        return self.context.get(PROCESS)
+
     def cancel(self) -> None:
         self.callback = None
 
@@ -151,13 +156,18 @@ class SimLoop:
     @property
     def next_s(self) -> float:
         """When the next timer is due."""
-        return min((when for when, _ in self.timers()), default=float("inf"))
+        return min((handle.when() for handle in self._live()), default=float("inf"))
 
-    def timers(self) -> Iterator[tuple[float, Callable[..., Any]]]:
-        """What is due when, in no order."""
-        for when, _, handle in self._timers:
+    def timers_of(self, process: Process | None) -> list[Handle]:
+        """What a process will do, in the order in which it does that."""
+        own = (h for h in self._live() if process is not None and h.process is process)
+        numbers = {id(handle): number for _, number, handle in self._timers}
+        return sorted(own, key=lambda handle: (handle.when(), numbers[id(handle)]))
+
+    def _live(self) -> Iterator[Handle]:
+        for _, _, handle in self._timers:
             if handle.callback is not None:
-                yield when, handle.callback
+                yield handle
 
     def in_process(self, process: Process, coro: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """A task of a process."""
@@ -189,7 +199,7 @@ class SimLoop:
         handle = self._ready.popleft()
         if handle.callback is None:
             return
-        process = handle.context.get(PROCESS)
+        process = handle.process
         if process is not None and (process.is_paused or not process.is_alive):
             if process.is_alive:
                 process.held_back.append(handle)
