@@ -1,5 +1,6 @@
 """`make sim SEED=n`: one schedule, its story and its trace hash. `make soak SIM=n`: many.
-`make soak EXPLORE=1`: every order of a few things. `python -m sim bugs` plants all bugs.
+`make soak EXPLORE=1`: every order of a few things. `python -m sim bugs` plants all bugs,
+`python -m sim compare` explores small scenes and plays them whole.
 """
 
 import sys
@@ -12,8 +13,9 @@ from statistics import median
 
 from sim.bugs import BUGS, search
 from sim.campaign import OFTEN, SOMETIMES, Found, never, run_campaign
+from sim.choices import Scene
 from sim.crypto import CHEAP, remembered
-from sim.explore import SCENES, Explored, explore
+from sim.explore import ONE, SCENES, Explored, Explorer, explore, play_all
 from sim.play import Play
 
 CHUNK = 500  # schedules that a process plays at a time
@@ -108,10 +110,25 @@ def _explored(name: str) -> None:
     print("\n".join(lines), flush=True)
 
 
+def _compare() -> int:
+    """Small scenes, explored and played whole: whether both come to the same states and ends."""
+    are_equal = True
+    for scene in (Scene(ONE, faults=False), Scene(ONE, answers=False)):
+        explorer = Explorer(scene)
+        found = explorer.run()
+        states, ends = play_all(scene, merges=True)
+        is_equal = explorer.states == states and found.ends == ends
+        are_equal = are_equal and is_equal
+        print(f"{scene}: {found.states} and {len(states)} states, equal: {is_equal}", flush=True)
+    return 0 if are_equal else 1
+
+
 if __name__ == "__main__":
     words = sys.argv[1:]
     if words == ["bugs"]:
         sys.exit(_bugs())
+    if words == ["compare"]:
+        sys.exit(_compare())
     if words[:1] == ["explore"]:
         sys.exit(_explore(words[1:]))
     if len(words) == 1:

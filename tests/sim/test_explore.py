@@ -22,10 +22,10 @@ def test_one_item_comes_to_rest_whatever_goes_wrong_once() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("answers", [False, True])
-def test_what_is_worked_out_is_what_is_played(answers: bool) -> None:
-    """What a node does, known from its first time, leads to the same states and ends."""
-    scene = Scene(ONE, answers=answers, faults=False)
+def test_what_is_worked_out_is_what_is_played() -> None:
+    """What a node does, known from its first time, leads to the same states and ends. With every
+    answer chosen, and with a fault: `python -m sim compare`."""
+    scene = Scene(ONE, answers=False, faults=False)
     explorer = Explorer(scene)
     found = explorer.run()
     states, ends = play_all(scene, merges=True)
