@@ -551,7 +551,7 @@ def test_a_folder_that_cannot_be_named_is_refused_in_one_line(tmp_path: Path) ->
         (replace_by(lambda p: p.symlink_to("/dev/zero")), "is a symbolic link"),
         (replace_by(lambda p: os.mkfifo(p)), "is not a regular file; put one in its place"),
         (replace_by(make_socket), "put a regular file in its place"),
-        (replace_by(lambda p: p.mkdir()), "is a folder; a regime has none below"),
+        (replace_by(lambda p: p.mkdir()), "is a folder; a regime has no folder below"),
         (lambda p: p.write_bytes(b"#" * (FILE_BYTES_MAX + 1)), "is larger than 1048576 bytes"),
         (lambda p: p.write_bytes(bytes(range(255, -1, -1))), "not UTF-8"),
     ],

@@ -13,7 +13,7 @@ from sim.play import Play, play
 
 __all__ = ["OFTEN", "SOMETIMES", "Campaign", "Found", "never", "run_campaign"]
 
-COLLECT_EVERY = 50
+COLLECT_EVERY = 150
 
 OFTEN = (
     # faults of links
