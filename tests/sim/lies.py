@@ -116,7 +116,8 @@ class Liar:
             return Response(200, canonical.encode({"parts": parts}))
         if "another's node key" in self.lies and "/node-key/" in path:
             place = self.coalition[self.party]
-            if response.status == 200 and not path.endswith(self.party):
+            tells = response.status == 200 and place.is_serving  # who has just died says nothing
+            if tells and not path.endswith(self.party):
                 self._tell("another's node key")
                 party = path.rpartition("/")[2]
                 ours = decode_record(place.node.node_key(), NodeKey)
