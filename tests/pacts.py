@@ -173,4 +173,4 @@ class Capital:
 
     def pillar(self, name: str) -> Pillar:
         checked = check_instrument(self.instruments[name], self.words)
-        return Pillar.of(self.instruments[name], checked, {})
+        return Pillar.of(self.instruments[name], checked.agreement, self.words)

@@ -34,8 +34,9 @@ def agreed(place: Place) -> Agreeing:
     """The place's node decides by its party's folder of signed agreements from now on."""
     whole, pillars = OWN[place.party]
     files = CAPITAL.folder(*whole, pillars=pillars)
-    place.node.engine = Engine(closure(load_folder(files), place.party))
-    agreeing = Agreeing(place.node, files)
+    regime = load_folder(files)
+    place.node.engine = Engine(closure(regime, place.party))
+    agreeing = Agreeing(place.node, files, regime)
     place.peering.agreeing = place.counter.agreeing = agreeing
     return agreeing
 
@@ -167,7 +168,7 @@ async def test_two_stories_of_a_depositary_are_refused_whoever_brings_the_second
 
 @in_world()
 async def test_a_node_that_decides_by_a_draft_takes_nothing_in(world: World) -> None:
-    agreeing = Agreeing(world["KOR"].node, CAPITAL.texts)
+    agreeing = Agreeing(world["KOR"].node, CAPITAL.texts, load_folder(CAPITAL.texts))
     assert agreeing.names == ()
     with pytest.raises(CallerError, match="nothing signed"):
         await agreeing.take(suspended(), "kim")

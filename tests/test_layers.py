@@ -29,9 +29,9 @@ LAYERS: dict[str, str] = {
     "node": "agreeing alarms backlog backups calls contents counter courier findings hands holds "
     "metrics node peering quotas recovery returning serving showing sightings turns",
     "apps": "__main__ apps apps.cli apps.cli.agreement apps.cli.asking apps.cli.backup "
-    "apps.cli.decide apps.cli.differing apps.cli.doctor apps.cli.document apps.cli.held "
-    "apps.cli.items apps.cli.journal apps.cli.keys apps.cli.node apps.cli.papers "
-    "apps.cli.prove apps.cli.regime apps.cli.seeing apps.clock apps.demo "
+    "apps.cli.decide apps.cli.differing apps.cli.doctor apps.cli.document apps.cli.files "
+    "apps.cli.held apps.cli.items apps.cli.journal apps.cli.keys apps.cli.node "
+    "apps.cli.papers apps.cli.prove apps.cli.regime apps.cli.seeing apps.clock apps.demo "
     "apps.demo.__main__ apps.demo.coalition apps.demo.signing",
 }
 PURE = (

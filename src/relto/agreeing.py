@@ -14,12 +14,12 @@ from typing import Any
 from relto.courier import Courier
 from relto.decisions import Engine
 from relto.errors import CallerError, PeerError
-from relto.instruments import Instrument, Pillar, check_instrument, decode_held, merged_held
+from relto.instruments import Instrument, Paper, Pillar, decode_held, merged_held
 from relto.links import LinkError
 from relto.node import LISTING_MAX, Node
 from relto.ports import Link, Reader, Transaction
 from relto.regime import Regime, closure
-from relto.signed import FOLDER, check_folder
+from relto.signed import FOLDER, check_folder, file_of
 from relto.terms import Words
 
 __all__ = ["KIND", "Agreeing", "joined", "kept"]
@@ -46,38 +46,38 @@ def joined(files: Mapping[str, bytes], papers: Mapping[str, bytes]) -> dict[str,
     """A folder's files with what was taken in since. Raises PeerError for two stories of one."""
     found = dict(files)
     for name, data in papers.items():
-        here = found.get(f"{FOLDER}{name}.json")
-        found[f"{FOLDER}{name}.json"] = data if here is None else _together(here, data)
+        here = found.get(file_of(name))
+        if here is not None:
+            data = merged_held(decode_held(here), decode_held(data)).encode()
+        found[file_of(name)] = data
     return found
 
 
 class Agreeing:
     """The signed agreements of one node. Where the folder has none, there is nothing to take."""
 
-    def __init__(self, node: Node, files: Mapping[str, bytes]) -> None:
+    def __init__(self, node: Node, files: Mapping[str, bytes], regime: Regime) -> None:
+        """`files` are those of the folder that the node was opened with, and `regime` is theirs."""
         self.node = node
         self._files = dict(files)
+        self._regime = regime
+        self._words = Words.of(files, regime)
+        signed = (data for file, data in files.items() if file.startswith(FOLDER))
+        self._papers = {paper.id: paper for paper in map(decode_held, signed)}
         self._alone = asyncio.Lock()
         self._later_ms: dict[tuple[str, str], int] = {}  # until when a peer is not asked for it
-        regime, _ = check_folder(files)
-        assert regime is not None  # noqa: S101  # the node was opened with it
-        self._regime = regime
-        self._words = self._words_of(regime)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The agreements that are held as signed."""
-        return tuple(
-            sorted(f[len(FOLDER) : -len(".json")] for f in self._files if f.startswith(FOLDER))
-        )
+        return tuple(sorted(self._papers))
 
     def paper(self, name: str) -> bytes:
         """The file of an agreement as it is held here. Raises CallerError."""
-        data = self._files.get(f"{FOLDER}{name}.json")
-        if data is None:
+        if name not in self._papers:
             there = ", ".join(self.names) or "none"
             raise CallerError(f"no signed agreement {name} here; there are {there}")
-        return data
+        return self._files[file_of(name)]
 
     async def take(self, data: bytes, by: str) -> dict[str, Any]:
         """Take in what somebody brings of an agreement; what the node holds of it then.
@@ -88,39 +88,39 @@ class Agreeing:
             raise CallerError("this node decides by a draft: its regime folder has nothing signed")
         if len(data) > PAPER_BYTES_MAX:
             raise CallerError(f"a file of {len(data)} bytes; a node takes {PAPER_BYTES_MAX}")
-        held = decode_held(data)
-        name = held.id if isinstance(held, Pillar) else held.terms.id
+        brought = decode_held(data)
         async with self._alone:
-            before = self._files.get(f"{FOLDER}{name}.json")
-            files = await asyncio.to_thread(joined, self._files, {name: data})
-            after = files[f"{FOLDER}{name}.json"]
+            before = self._papers.get(brought.id)
+            after = brought if before is None else merged_held(before, brought)
             if after != before:
-                await self._decide_by(name, files, after, by)
-        deposits = len(decode_held(after).deposits)
-        return {"agreement": name, "deposits": deposits, "new": after != before}
+                await self._decide_by(after, by)
+        return {
+            "agreement": after.id, "deposits": len(after.deposits), "new": after != before,
+        }  # fmt: skip
 
-    async def _decide_by(self, name: str, files: dict[str, bytes], data: bytes, by: str) -> None:
+    async def _decide_by(self, paper: Paper, by: str) -> None:
+        data = paper.encode()
+        files = {**self._files, file_of(paper.id): data}
         regime, problems = await asyncio.to_thread(check_folder, files)
         if regime is None:
             raise PeerError(str(problems.errors[0]))
         engine = await asyncio.to_thread(lambda: Engine(closure(regime, self.node.party)))
         entry = {
-            "event": "agreement", "agreement": name, "terms": regime.agreement_digests[name],
-            "deposits": len(decode_held(data).deposits), "regime": regime.digest, "by": by,
+            "event": "agreement", "agreement": paper.id,
+            "terms": regime.agreement_digests[paper.id], "deposits": len(paper.deposits),
+            "regime": regime.digest, "by": by,
         }  # fmt: skip
 
         def job(tx: Transaction) -> None:
-            tx.put(KIND, name, data)
+            tx.put(KIND, paper.id, data)
             self.node.journal(tx, entry, self.node.clock.instant())
 
         await self.node.submit(job)
         self.node.engine = engine
-        self._files, self._regime, self._words = files, regime, self._words_of(regime)
+        self._files, self._regime, self._words = files, regime, Words.of(files, regime)
+        self._papers[paper.id] = paper
         log.info("deciding", extra={"party": self.node.party, "regime": regime.digest})
         self.node.wake(self.node.carriers)
-
-    def _words_of(self, regime: Regime) -> Words:
-        return Words.among(self._files, regime.schemes, regime.vocabulary, regime.agreements)
 
     # between nodes
 
@@ -129,27 +129,25 @@ class Agreeing:
 
         A party of it gets all; who is in an agreement that stands on it gets what that pins.
         """
-        data = self._files.get(f"{FOLDER}{name}.json")
-        agreement = self._regime.agreements.get(name)
-        held = None if data is None else decode_held(data)
-        if agreement is None or data is None or not isinstance(held, Instrument):
+        paper = self._papers.get(name)
+        if not isinstance(paper, Instrument) or not self._may_know(peer, name):
             raise PeerError("no such agreement of the peer")
-        if peer not in agreement.parties:
-            if not any(
-                peer in a.parties and name in self._stands_on(a.id)
-                for a in self._regime.agreements.values()
-            ):
-                raise PeerError("no such agreement of the peer")
-            checked = check_instrument(held, self._words)
-            pins = {p: self._words.extract_digests[p] for p in agreement.rests_on}
-            data = Pillar.of(held, checked, pins).encode()
+        agreement = self._regime.agreements[name]
+        if peer in agreement.parties:
+            data = self.paper(name)
+        else:
+            data = Pillar.of(paper, agreement, self._words).encode()
         return b"" if hashlib.sha256(data).hexdigest() == have else data
 
-    def _stands_on(self, name: str) -> frozenset[str]:
-        """What a signed agreement pins."""
-        data = self._files.get(f"{FOLDER}{name}.json")
-        held = None if data is None else decode_held(data)
-        return frozenset(held.terms.pillars) if isinstance(held, Instrument) else frozenset()
+    def _may_know(self, peer: str, name: str) -> bool:
+        """Whether a peer is in an agreement, or in one that was signed here and pins it."""
+        agreements = self._regime.agreements
+        return peer in agreements[name].parties or any(
+            isinstance(paper, Instrument)
+            and name in paper.terms.pillars
+            and peer in agreements[paper.id].parties
+            for paper in self._papers.values()
+        )
 
     async def ask_all(self, couriers: Mapping[str, Courier]) -> None:
         """Ask every connected peer, one after the other."""
@@ -181,7 +179,3 @@ class Agreeing:
                 return
             except (PeerError, CallerError) as e:
                 log.warning("agreement-refused", extra={"peer": peer, "why": str(e)})
-
-
-def _together(ours: bytes, theirs: bytes) -> bytes:
-    return merged_held(decode_held(ours), decode_held(theirs)).encode()

@@ -31,10 +31,12 @@ __all__ = [
     "Envelope",
     "PublicKey",
     "Signature",
+    "from_base64",
     "keyid",
     "pae",
     "payload_type",
     "sign",
+    "to_base64",
     "verify",
 ]
 
@@ -64,6 +66,22 @@ class Signature:
             raise CallerError(
                 f"signature of {len(self.sig)} bytes; 1 to {SIGNATURE_BYTES_MAX} are allowed"
             )
+
+    def to_json(self) -> dict[str, Json]:
+        """The signature as an envelope has it (DSSE envelope.md)."""
+        return {"keyid": self.keyid, "sig": to_base64(self.sig)}
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Signature":
+        """Raises PeerError where `value` is no signature."""
+        members = _members(value, ("keyid", "sig"), what="signature")
+        try:
+            return cls(
+                keyid=_text(members["keyid"], what="keyid"),
+                sig=from_base64(members["sig"], what="sig"),
+            )
+        except CallerError as error:
+            raise PeerError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +114,9 @@ class Envelope:
     def to_json(self) -> dict[str, Json]:
         """The envelope as a value inside other canonical JSON (DSSE envelope.md)."""
         return {
-            "payload": _to_base64(self.payload),
+            "payload": to_base64(self.payload),
             "payloadType": self.payload_type,
-            "signatures": [
-                {"keyid": signature.keyid, "sig": _to_base64(signature.sig)}
-                for signature in self.signatures
-            ],
+            "signatures": [signature.to_json() for signature in self.signatures],
         }
 
     @classmethod
@@ -121,8 +136,8 @@ class Envelope:
         try:
             return cls(
                 payload_type=_text(members["payloadType"], what="payloadType"),
-                payload=_from_base64(members["payload"], what="payload"),
-                signatures=tuple(_signature(each) for each in listed),
+                payload=from_base64(members["payload"], what="payload"),
+                signatures=tuple(Signature.from_json(each) for each in listed),
             )
         except CallerError as error:
             raise PeerError(str(error)) from error
@@ -219,13 +234,6 @@ def _verify_signature(public_key: PublicKey, sig: bytes, signed: bytes) -> None:
     )
 
 
-def _signature(value: Json) -> Signature:
-    members = _members(value, ("keyid", "sig"), what="signature")
-    return Signature(
-        keyid=_text(members["keyid"], what="keyid"), sig=_from_base64(members["sig"], what="sig")
-    )
-
-
 def _members(value: Json, keys: tuple[str, ...], *, what: str) -> Mapping[str, Json]:
     """`value`, if it is an object with exactly these keys."""
     if not isinstance(value, dict) or value.keys() != set(keys):
@@ -239,17 +247,21 @@ def _text(value: Json, *, what: str) -> str:
     return value
 
 
-def _to_base64(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
+    """Standard base64 with padding (RFC 4648 §4)."""
     return base64.b64encode(data).decode("ascii")
 
 
-def _from_base64(value: Json, *, what: str) -> bytes:
-    """Standard base64 with padding (RFC 4648 §4), in its one canonical spelling (§3.5)."""
+def from_base64(value: Json, *, what: str) -> bytes:
+    """Standard base64 with padding (RFC 4648 §4), in its one canonical spelling (§3.5).
+
+    Raises PeerError for anything else; `what` is named in it.
+    """
     text = _text(value, what=what)
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise PeerError(f'"{what}" is not standard base64') from error
-    if _to_base64(data) != text:
+    if to_base64(data) != text:
         raise PeerError(f'"{what}" is not base64 in its canonical spelling')
     return data

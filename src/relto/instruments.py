@@ -5,8 +5,6 @@ itself. Two copies become one by `merged`; what they show is worked out anew eac
 `check_instrument`, from signatures alone. Pure (docs/spec/agreement.md).
 """
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -15,7 +13,7 @@ from relto import canonical
 from relto import envelope as dsse
 from relto.certificates import decode_certificate, fingerprint, identity_of
 from relto.clauses import Agreement
-from relto.envelope import Envelope, Signature
+from relto.envelope import Envelope, Signature, from_base64, to_base64
 from relto.errors import CallerError, PeerError
 from relto.fields import as_hex, as_list, as_object, as_text, require_keys
 from relto.lives import Life, begin_life, moved
@@ -30,6 +28,7 @@ __all__ = [
     "INSTRUMENT_BYTES_MAX",
     "Checked",
     "Instrument",
+    "Paper",
     "Pillar",
     "check_instrument",
     "check_pillar",
@@ -64,15 +63,18 @@ class Instrument:
     certificates: tuple[bytes, ...] = ()  # DER, those of the CAs among them
 
     @property
+    def id(self) -> str:
+        """The agreement's id, the same for all its versions."""
+        return self.terms.id
+
+    @property
     def digest(self) -> str:
         """What names this version of the agreement: SHA-256 of its terms."""
         return canonical.digest(self.terms.to_json())
 
     def encode(self) -> bytes:
         """The file: canonical JSON."""
-        signatures = [
-            {"keyid": s.keyid, "sig": base64.b64encode(s.sig).decode()} for s in self.signatures
-        ]
+        signatures = [signature.to_json() for signature in self.signatures]
         head: dict[str, Any] = {
             "format": FORMAT,
             "terms": self.terms.to_json(),
@@ -95,7 +97,7 @@ class Instrument:
         signatures = as_list(found["signatures"], "signatures", SIGNATURES_MAX)
         return cls(
             Terms.from_json(as_object(found["terms"], "terms")),
-            tuple(_signature(s) for s in signatures),
+            tuple(Signature.from_json(s) for s in signatures),
             *_records(found),
         )
 
@@ -136,11 +138,15 @@ class Pillar:
         return cls(extract, as_hex(found["terms"], "terms"), *_records(found))
 
     @classmethod
-    def of(cls, instrument: Instrument, checked: "Checked", pins: Mapping[str, str]) -> "Pillar":
-        """What of an instrument may go to parties of agreements that stand on it."""
-        extract = extract_of(checked.agreement, pins)
+    def of(cls, instrument: Instrument, agreement: Agreement, words: Words) -> "Pillar":
+        """What of an instrument, and of the agreement in it, may go to those who stand on it."""
+        extract = extract_of(agreement, words.pins_of(agreement))
         records = (instrument.moves, instrument.deposits, instrument.certificates)
-        return cls(extract, checked.digest, *records)
+        return cls(extract, instrument.digest, *records)
+
+
+Paper = Instrument | Pillar
+"""What a party holds of an agreement that was signed: the whole, or what it may know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +162,7 @@ class Checked:
     exercise: bool
 
 
-def decode_held(data: bytes) -> Instrument | Pillar:
+def decode_held(data: bytes) -> Paper:
     """What a file holds of an agreement. Raises PeerError for what is not exactly such a file."""
     value = canonical.decode(data, size_bytes_max=INSTRUMENT_BYTES_MAX, depth_max=_DEPTH_MAX)
     found = as_object(value, "file")
@@ -252,7 +258,7 @@ def merged(ours: Instrument, theirs: Instrument) -> Instrument:
     )
 
 
-def merged_held(ours: Instrument | Pillar, theirs: Instrument | Pillar) -> Instrument | Pillar:
+def merged_held(ours: Paper, theirs: Paper) -> Paper:
     """The same of what two have of one agreement, whole or extracts. Raises as `merged` does."""
     if isinstance(ours, Instrument) and isinstance(theirs, Instrument):
         return merged(ours, theirs)
@@ -269,7 +275,7 @@ def merged_held(ours: Instrument | Pillar, theirs: Instrument | Pillar) -> Instr
     )
 
 
-def _longer(ours: Instrument | Pillar, theirs: Instrument | Pillar) -> tuple[Envelope, ...]:
+def _longer(ours: Paper, theirs: Paper) -> tuple[Envelope, ...]:
     """The chain that continues the other. Raises PeerError where neither does."""
     longer, shorter = ours.deposits, theirs.deposits
     if len(longer) < len(shorter):
@@ -314,7 +320,7 @@ def _exercise(cas: Iterable[bytes]) -> bool:
 class _Check:
     """The check of one instrument, or of what is held of one."""
 
-    def __init__(self, instrument: Instrument | Pillar, agreement: Agreement, digest: str) -> None:
+    def __init__(self, instrument: Paper, agreement: Agreement, digest: str) -> None:
         self.instrument = instrument
         self.agreement = agreement
         self.digest = digest
@@ -409,11 +415,11 @@ class _Check:
             raise PeerError(f"{what}: {e}") from e
 
 
-def _records_json(held: Instrument | Pillar) -> dict[str, Any]:
+def _records_json(held: Paper) -> dict[str, Any]:
     return {
         "moves": [envelope.to_json() for envelope in held.moves],
         "deposits": [envelope.to_json() for envelope in held.deposits],
-        "certificates": [base64.b64encode(der).decode() for der in held.certificates],
+        "certificates": [to_base64(der) for der in held.certificates],
     }
 
 
@@ -428,27 +434,10 @@ def _records(
     )
 
 
-def _signature(value: object) -> Signature:
-    data: dict[str, Any] = as_object(value, "signature")
-    require_keys(data, "signature", "keyid", "sig")
-    try:
-        return Signature(as_text(data["keyid"], "keyid"), _bytes(data["sig"], "sig"))
-    except CallerError as e:
-        raise PeerError(str(e)) from e
-
-
 def _der(value: object) -> bytes:
-    return _bytes(value, "certificate")
-
-
-def _bytes(value: object, what: str) -> bytes:
-    """Base64 in its one form."""
     if not isinstance(value, str) or len(value) > BASE64_CHARS_MAX:
-        raise PeerError(f"{what} is not base64")
+        raise PeerError("certificate is not base64")
     try:
-        data = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raise PeerError(f"{what} is not base64") from None
-    if base64.b64encode(data).decode() != value:
-        raise PeerError(f"{what} is not base64 in its one form")
-    return data
+        return from_base64(value, what="certificate")
+    except PeerError as e:
+        raise PeerError(f"certificate is not base64: {e}") from e

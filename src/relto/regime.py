@@ -4,7 +4,7 @@
 for those who only want a sound regime. Reading the folder is an adapter's work.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -30,7 +30,9 @@ __all__ = [
     "decode_words",
     "load_regime",
     "parse_all",
+    "pillars_of",
     "plain",
+    "without_permissions",
 ]
 
 FILES_MAX = 10_000
@@ -292,11 +294,13 @@ def _digest(documents: Mapping[str, Document]) -> str:
     return canonical_digest({"format": "relto-regime/1", "files": files})
 
 
-def _neighbours(agreement: Agreement) -> Iterator[str]:
-    yield from agreement.rests_on
+def pillars_of(agreement: Agreement) -> tuple[str, ...]:
+    """The other agreements that it rests on or is protected by, by their ids, sorted."""
+    found = set(agreement.rests_on)
     for clause in agreement.clauses:
         if isinstance(clause.body, Share | Onward):
-            yield from clause.body.protected_by.values()
+            found.update(clause.body.protected_by.values())
+    return tuple(sorted(found - {agreement.id}))
 
 
 def closure(regime: Regime, party: str) -> Regime:
@@ -308,9 +312,9 @@ def closure(regime: Regime, party: str) -> Regime:
     kept = {a.id: a for a in regime.agreements.values() if party in a.parties}
     waiting = list(kept.values())
     while waiting:
-        for name in _neighbours(waiting.pop()):
+        for name in pillars_of(waiting.pop()):
             if name not in kept:
-                extract = _extract(regime.agreements[name])
+                extract = without_permissions(regime.agreements[name])
                 kept[name] = extract
                 waiting.append(extract)
     rests_on = {a.id: a.rests_on for a in kept.values()}
@@ -334,6 +338,7 @@ def as_if_in_force(regime: Regime, agreement: Agreement, at: datetime) -> Regime
     return replace(regime, agreements=agreements, timeline=timeline, digest="")
 
 
-def _extract(agreement: Agreement) -> Agreement:
+def without_permissions(agreement: Agreement) -> Agreement:
+    """What others than its parties know of an agreement: of its clauses, the equal marks."""
     rows = tuple(c for c in agreement.clauses if isinstance(c.body, Equate))
     return replace(agreement, clauses=rows)

@@ -102,15 +102,15 @@ def read_regime(config: Config, papers: Mapping[str, bytes]) -> dict[str, bytes]
         raise CallerError(f"{config.regime}: {e}") from e
 
 
-def open_regime(config: Config, papers: Mapping[str, bytes]) -> Regime:
-    """What the node knows of the regime in its configuration, with what it has taken in since.
+def open_regime(config: Config, files: Mapping[str, bytes]) -> Regime:
+    """The whole regime in those files, in which the node's party has a scheme.
 
-    Raises CallerError.
+    Raises CallerError, and RegimeError with every error.
     """
-    regime = load_folder(read_regime(config, papers))
+    regime = load_folder(files)
     if config.party not in regime.parties:
         raise CallerError(f'party "{config.party}" has no scheme in {config.regime}')
-    return closure(regime, config.party)
+    return regime
 
 
 def open_trust(config: Config, regime: Regime) -> Trust:
@@ -131,8 +131,13 @@ def open_trust(config: Config, regime: Regime) -> Trust:
         raise CallerError(str(e)) from e
 
 
-def open_node(config: Config, passphrase: Passphrase, *, observer: Observer | None = None) -> Node:
-    """The node of a configuration, its store open, its keys in memory. Raises CallerError."""
+def open_node(
+    config: Config, passphrase: Passphrase, *, observer: Observer | None = None
+) -> tuple[Node, Agreeing]:
+    """The node of a configuration, its store open, its keys in memory; and what was signed.
+
+    Raises CallerError.
+    """
     folder = open_key_folder(config.keys)
     keys = NodeSecrets(
         folder.signer("node", passphrase),
@@ -142,14 +147,17 @@ def open_node(config: Config, passphrase: Passphrase, *, observer: Observer | No
     store = SqliteStore(config.store, ballast_bytes=BALLAST_BYTES)
     try:
         with store.read() as reader:
-            own = open_regime(config, kept(reader))
+            files = read_regime(config, kept(reader))
+        regime = open_regime(config, files)
+        own = closure(regime, config.party)
         trust = open_trust(config, own)
     except ReltoError:
         store.close()
         raise
     around = Surroundings(SystemClock(exercise=config.clock == "exercise"))
     writer = Writer(store, on_broken=end_process, observer=observer)
-    return Node(config, store, writer, Engine(own), trust, keys, around)
+    node = Node(config, store, writer, Engine(own), trust, keys, around)
+    return node, Agreeing(node, files, regime)
 
 
 def read_certificate(peer: Peer) -> x509.Certificate:
@@ -176,7 +184,7 @@ async def serve(
     # the other go on: with Python's 5 ms, a commit would wait for that at every one of them.
     sys.setswitchinterval(SWITCH_S)
     tallies = _tallies(config)
-    node = open_node(config, passphrase, observer=tallies)
+    node, agreeing = open_node(config, passphrase, observer=tallies)
     folder = open_key_folder(config.keys)
     connected = [peer for peer in config.peers.values() if peer.is_connected]
     pems = [read_certificate(peer).public_bytes(Encoding.PEM) for peer in connected]
@@ -205,8 +213,6 @@ async def serve(
         await recovery.begin()
         await node.renew_key()
         await node.contents.sweep()
-        with node.store.read() as reader:
-            agreeing = Agreeing(node, read_regime(config, kept(reader)))
         counter = Counter(node, couriers, agreeing)
         peering = Peering(node, couriers, agreeing)
         peers = Server(

@@ -14,6 +14,7 @@ from relto.errors import CallerError, PeerError, RegimeError
 from relto.instruments import (
     Checked,
     Instrument,
+    Paper,
     Pillar,
     check_instrument,
     check_pillar,
@@ -28,19 +29,25 @@ from relto.regime import (
     check_regime,
     decode_words,
     parse_all,
+    pillars_of,
     plain,
 )
 from relto.tables import Document, Problems, quoted
-from relto.terms import Terms, Words, data_of, decode_extract, document_of, pillars_of
+from relto.terms import Terms, Words, data_of, decode_extract, document_of
 from relto.timeline import make_timeline
 from relto.topics import Vocabulary
 
-__all__ = ["FOLDER", "Holding", "check_folder", "draft_terms", "load_folder", "words_of"]
+__all__ = [
+    "FOLDER",
+    "check_folder",
+    "draft_terms",
+    "file_of",
+    "load_folder",
+    "words_of",
+]
 
 FOLDER = "signed/"
 _FORMAT = "relto-signed-regime/1"
-
-Holding = Instrument | Pillar
 
 
 def load_folder(files: Mapping[str, bytes], problems: Problems | None = None) -> Regime:
@@ -60,10 +67,14 @@ def check_folder(
     return check_regime(files, problems)
 
 
+def file_of(agreement: str) -> str:
+    """Where the folder has a signed agreement."""
+    return f"{FOLDER}{agreement}.json"
+
+
 def words_of(files: Mapping[str, bytes]) -> Words:
     """What terms may speak of in this folder. Raises RegimeError with every error."""
-    regime = load_folder(files)
-    return Words.among(files, regime.schemes, regime.vocabulary, regime.agreements)
+    return Words.of(files, load_folder(files))
 
 
 def draft_terms(files: Mapping[str, bytes], agreement: str) -> Terms:
@@ -83,12 +94,12 @@ def draft_terms(files: Mapping[str, bytes], agreement: str) -> Terms:
             f"{agreement} states no fingerprints of its parties' CAs, so nobody could check who "
             "signs it; add ca to its file (relto keys show prints them)"
         )
-    words = Words.among(files, regime.schemes, regime.vocabulary, regime.agreements)
+    words = Words.of(files, regime)
     return Terms(
         data_of(files, found.file),
         words.vocabulary_digest,
         {party: words.scheme_digests[party] for party in sorted(_parties_named(found, regime))},
-        {pillar: words.extract_digests[pillar] for pillar in sorted(pillars_of(found))},
+        {pillar: words.extract_digests[pillar] for pillar in pillars_of(found)},
     )
 
 
@@ -109,7 +120,7 @@ class _Held:
     """An agreement of the folder: what says so, and what it says."""
 
     file: str
-    held: Holding | None  # None: a draft
+    held: Paper | None  # None: a draft
     agreement: Agreement
 
 
@@ -140,9 +151,9 @@ class _Signed:
             return None, problems
         return self._regime(agreements, schemes, vocabulary), problems
 
-    def _decoded(self) -> dict[str, tuple[str, Holding]]:
+    def _decoded(self) -> dict[str, tuple[str, Paper]]:
         """What the files hold, by agreement."""
-        found: dict[str, tuple[str, Holding]] = {}
+        found: dict[str, tuple[str, Paper]] = {}
         for file in sorted(f for f in self.files if f.startswith(FOLDER)):
             data = self.files[file]
             try:
@@ -150,17 +161,14 @@ class _Signed:
             except PeerError as e:
                 self.problems.error(file, 1, f"is no signed agreement: {e}")
                 continue
-            name = held.id if isinstance(held, Pillar) else held.terms.id
-            if file != f"{FOLDER}{name}.json":
-                self.problems.error(file, 1, f'is of {name}; name the file "{name}.json"')
-            elif f"agreements/{name}.toml" in self.documents:
+            if file != file_of(held.id):
+                self.problems.error(file, 1, f'is of {held.id}; name the file "{held.id}.json"')
+            elif f"agreements/{held.id}.toml" in self.documents:
                 self.problems.error(file, 1, "stands beside a draft of the same id; keep one")
-            found[name] = (file, held)
+            found[held.id] = (file, held)
         return found
 
-    def _agreements(
-        self, held: Mapping[str, tuple[str, Holding]], words: Known
-    ) -> dict[str, _Held]:
+    def _agreements(self, held: Mapping[str, tuple[str, Paper]], words: Known) -> dict[str, _Held]:
         """Every agreement of the folder, drafts too, decoded and checked against each other."""
         drafts = {
             file.removeprefix("agreements/").removesuffix(".toml"): document
@@ -189,7 +197,7 @@ class _Signed:
         check_protection(agreements, places, set(names), self.problems)
         return found
 
-    def _agreement(self, file: str, held: Holding, known: Known) -> Agreement | None:
+    def _agreement(self, file: str, held: Paper, known: Known) -> Agreement | None:
         try:
             if isinstance(held, Instrument):
                 document = document_of(held.terms, file)

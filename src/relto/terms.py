@@ -7,19 +7,19 @@ what the others sign.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from relto import canonical
 from relto.agreements import Known, decode_agreement, is_agreement_id
-from relto.clauses import Agreement, Equate, Onward, Share
+from relto.clauses import Agreement, Equate
 from relto.errors import PeerError
 from relto.fields import as_hex, as_object, as_party, as_text, require_keys
 from relto.instants import is_instant, moment
 from relto.marks import Scheme
 from relto.records import Record
-from relto.regime import plain
+from relto.regime import Regime, pillars_of, plain, without_permissions
 from relto.tables import Document, Problems, check_text, parse, quoted
 from relto.topics import Vocabulary
 
@@ -33,7 +33,6 @@ __all__ = [
     "document_of",
     "extract_of",
     "extracts_of",
-    "pillars_of",
 ]
 
 FORMAT = "relto-terms/1"
@@ -101,6 +100,11 @@ class Words:
     extract_digests: Mapping[str, str]
 
     @classmethod
+    def of(cls, files: Mapping[str, bytes], regime: Regime) -> "Words":
+        """Those of a sound regime, and of the files that it was loaded from."""
+        return cls.among(files, regime.schemes, regime.vocabulary, regime.agreements)
+
+    @classmethod
     def among(
         cls,
         files: Mapping[str, bytes],
@@ -117,6 +121,10 @@ class Words:
             _digest_of(files, "vocabulary.toml"),
             _extract_digests(agreements),
         )
+
+    def pins_of(self, agreement: Agreement) -> dict[str, str]:
+        """The digests of the extracts of what an agreement rests on."""
+        return {pillar: self.extract_digests[pillar] for pillar in agreement.rests_on}
 
 
 def agreement_of(terms: Terms, words: Words) -> Agreement:
@@ -138,21 +146,26 @@ def agreement_of(terms: Terms, words: Words) -> Agreement:
     agreement = decode_agreement(document_of(terms, ""), terms.id, known, problems)
     if agreement is None:
         raise PeerError(f"the terms are no sound agreement: {problems.errors[0].message}")
-    if pillars_of(agreement) != terms.pillars.keys():
+    if {*pillars_of(agreement)} != terms.pillars.keys():
         raise PeerError(f"the terms of {terms.id} do not pin exactly what it stands on")
     return agreement
 
 
 def document_of(terms: Terms, file: str) -> Document:
     """The terms as the file of an agreement would be, for its decoder. Raises PeerError."""
+    return _document(terms.agreement, file, f"the terms of {terms.id}")
+
+
+def _document(data: Mapping[str, Any], file: str, what: str) -> Document:
+    """Data as the file of an agreement would be. Raises PeerError for text that is not plain."""
     problems = Problems()
-    document = Document(file, _as_toml(terms.agreement), {})
+    document = Document(file, _as_toml(data), {})
     try:
         is_plain = check_text(document, problems)
     except RecursionError:
-        raise PeerError(f"the terms of {terms.id} are nested too deeply") from None
+        raise PeerError(f"{what} are nested too deeply") from None
     if not is_plain:
-        raise PeerError(f"the terms are no sound agreement: {problems.errors[0].message}")
+        raise PeerError(f"{what} are no sound agreement: {problems.errors[0].message}")
     return document
 
 
@@ -223,16 +236,11 @@ def decode_extract(
     name = as_text(extract["id"], "id")
     problems = Problems()
     known = Known(schemes, vocabulary, agreements | {name}, frozenset())
-    document = Document("", _as_toml(data), {})
-    try:
-        is_plain = check_text(document, problems)
-    except RecursionError:
-        raise PeerError(f"the extract of {name} is nested too deeply") from None
-    agreement = decode_agreement(document, name, known, problems) if is_plain else None
+    document = _document(data, "", f"the words in the extract of {name}")
+    agreement = decode_agreement(document, name, known, problems)
     if agreement is None:
         raise PeerError(f"the extract of {name} is not sound: {problems.errors[0].message}")
-    told = tuple(c for c in agreement.clauses if isinstance(c.body, Equate))
-    agreement = replace(agreement, clauses=told)
+    agreement = without_permissions(agreement)
     if extract_of(agreement, {k: as_hex(v, k) for k, v in pins.items()}) != dict(extract):
         raise PeerError(f"the extract of {name} is not written in its one form")
     return agreement
@@ -251,15 +259,6 @@ def extracts_of(agreements: Mapping[str, Agreement]) -> dict[str, dict[str, Any]
 
 def _extract_digests(agreements: Mapping[str, Agreement]) -> dict[str, str]:
     return {name: canonical.digest(extract) for name, extract in extracts_of(agreements).items()}
-
-
-def pillars_of(agreement: Agreement) -> set[str]:
-    """The other agreements that it rests on or is protected by."""
-    found = set(agreement.rests_on)
-    for clause in agreement.clauses:
-        if isinstance(clause.body, Share | Onward):
-            found.update(clause.body.protected_by.values())
-    return found - {agreement.id}
 
 
 def data_of(files: Mapping[str, bytes], file: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def with_keys(nodes: Nodes, items: list[Item]) -> list[Item]:
     passphrase = read_passphrase(nodes.passphrase_file)
     for maker in ("KOR", "JPN"):
         with nodes.down(maker):
-            node = open_node(read_config(nodes.node(maker)), passphrase)
+            node, _ = open_node(read_config(nodes.node(maker)), passphrase)
             for item in items:
                 if item.maker == maker:
                     key = node.payload_key(node.item(item.id))

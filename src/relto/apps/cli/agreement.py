@@ -10,11 +10,12 @@ from pathlib import Path
 from relto import chronicles
 from relto.apps import clock
 from relto.apps.cli.asking import add_node, answered, ask_raw, say
+from relto.apps.cli.files import read_at_most
 from relto.apps.cli.papers import (
     add_file,
     add_keys,
-    bytes_of,
     certificates_of,
+    files_in,
     instant_of,
     put_in_place,
     read_instrument,
@@ -28,6 +29,7 @@ from relto.errors import CallerError, PeerError
 from relto.explanations import in_language
 from relto.instants import instant, is_instant, moment
 from relto.instruments import (
+    INSTRUMENT_BYTES_MAX,
     Checked,
     Instrument,
     Pillar,
@@ -45,7 +47,6 @@ from relto.moves import MOVES, Move
 from relto.phrases import LANGUAGES, LIVES, MOVED
 from relto.records import decode_record
 from relto.signed import draft_terms
-from relto.stores.folder import read_folder
 from relto.tables import quoted
 from relto.terms import Words
 
@@ -153,10 +154,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _draft(args: argparse.Namespace) -> int:
-    files, problems = read_folder(Path(args.regime))
-    if problems.errors:
-        raise CallerError(f"{args.regime} is no sound regime: {problems.errors[0]}")
-    instrument = Instrument(draft_terms(files, args.agreement))
+    instrument = Instrument(draft_terms(files_in(args.regime), args.agreement))
     create_file(args.out, instrument.encode(), mode=0o644)
     print(f"made {args.out}: the terms of {args.agreement}")
     print(f"digest: {instrument.digest}")
@@ -164,7 +162,7 @@ def _draft(args: argparse.Namespace) -> int:
 
 
 def _sign(args: argparse.Namespace) -> int:
-    files, words = words_in(args)
+    regime, words = words_in(args)
     instrument = read_instrument(args.file)
     checked = check_instrument(instrument, words)
     party = open_key_folder(args.keys).identity.party
@@ -177,7 +175,7 @@ def _sign(args: argparse.Namespace) -> int:
     from relto.apps.cli.seeing import seen  # the prover is for those who sign alone
 
     earlier = read_instrument(args.since) if args.since else None
-    for line in seen(files, words, instrument, earlier, at, args.lang):
+    for line in seen(regime, words, instrument, earlier, at, args.lang):
         say(line)
     _confirm(args, checked.digest)
     return _make(args, instrument, words, checked, "signed", at)
@@ -238,8 +236,7 @@ def _extract(args: argparse.Namespace) -> int:
     _, words = words_in(args)
     instrument = read_instrument(args.file)
     checked = check_instrument(instrument, words)
-    pins = {pillar: words.extract_digests[pillar] for pillar in checked.agreement.rests_on}
-    create_file(args.out, Pillar.of(instrument, checked, pins).encode(), mode=0o644)
+    create_file(args.out, Pillar.of(instrument, checked.agreement, words).encode(), mode=0o644)
     print(f"made {args.out}: who is bound by {checked.agreement.id}, equal marks and its life")
     return 0
 
@@ -263,7 +260,9 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _put(args: argparse.Namespace) -> int:
-    found = answered(*ask_raw(args, "POST", "/agreements", bytes_of(args.file)))
+    found = answered(
+        *ask_raw(args, "POST", "/agreements", read_at_most(args.file, INSTRUMENT_BYTES_MAX))
+    )
     word = "taken in" if found["new"] else "nothing new"
     print(f"{found['agreement']}: {word}; {found['deposits']} deposits at the node")
     return 0
@@ -281,9 +280,9 @@ def _get(args: argparse.Namespace) -> int:
 def _diff(args: argparse.Namespace) -> int:
     from relto.apps.cli.seeing import differs
 
-    files, words = words_in(args)
+    regime, words = words_in(args)
     at = instant(clock.now())
-    for line in differs(files, words, read_instrument(args.file), read_instrument(args.other), at):
+    for line in differs(regime, words, read_instrument(args.file), read_instrument(args.other), at):
         print(line)
     return 0
 

@@ -26,7 +26,8 @@ from relto.findings import (
 )
 from relto.keys import read_passphrase
 from relto.links import Limits, LinkError, unix_request
-from relto.serving import CONFIG_FILE, open_regime, open_trust, read_config
+from relto.regime import closure
+from relto.serving import CONFIG_FILE, open_regime, open_trust, read_config, read_regime
 from relto.stores.checking import inspect_store
 from relto.stores.visits import visit
 
@@ -125,7 +126,8 @@ def _running(socket: Path, status: Any, digest: str | None, round_: _Round, now:
 def _regime(config: Config, round_: _Round) -> str | None:
     """The digest of the regime in the folder, if it is sound and names the CAs that we have."""
     try:
-        regime = open_regime(config, _taken_in(config))
+        whole = open_regime(config, read_regime(config, _taken_in(config)))
+        regime = closure(whole, config.party)
         open_trust(config, regime)
     except RegimeError as e:
         fix = f"relto regime check {config.regime}"

@@ -1,10 +1,10 @@
 """`relto document`: the agreement for people, as a PDF with the same digest, signed and checked."""
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 from relto.apps import clock
+from relto.apps.cli.files import read_at_most
 from relto.apps.cli.papers import (
     add_file,
     add_keys,
@@ -22,7 +22,6 @@ from relto.instruments import Checked, check_instrument
 from relto.keys import open_key_folder
 from relto.keys.files import create_file
 from relto.signing import missing
-from relto.terms import Words
 
 __all__ = ["add_parser"]
 
@@ -60,7 +59,7 @@ class _Paper:
         self.payload = instrument.terms.encode()
         self.checked: Checked = check_instrument(instrument, words)
         self.life = lasting_words(self.checked.agreement)
-        self.schemes = _names(words)
+        self.schemes = {party: scheme.name for party, scheme in words.schemes.items()}
 
     def signed_terms(self, party: str, keyid: str) -> bool:
         """Whether a party has signed the terms with that key."""
@@ -84,7 +83,7 @@ def _make(args: argparse.Namespace) -> int:
 def _sign(args: argparse.Namespace) -> int:
     paper = _Paper(args)
     try:
-        from relto.signing.checking import verify_document
+        from relto.signing.checking import DOCUMENT_BYTES_MAX, verify_document
         from relto.signing.signatures import sign_document
     except ImportError as e:
         raise missing(e) from None
@@ -94,7 +93,7 @@ def _sign(args: argparse.Namespace) -> int:
     if not paper.signed_terms(party, key.keyid):
         raise CallerError(f"{party} has not signed the terms with this key; sign them first")
     at = moment(instant_of(args))
-    document = _document(args.document)
+    document = read_at_most(args.document, DOCUMENT_BYTES_MAX)
     present = clock.now() if args.at is None else at
     verify_document(
         document, paper.payload, paper.schemes, paper.life, cas=paper.checked.cas, at=present
@@ -109,11 +108,11 @@ def _sign(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     paper = _Paper(args)
     try:
-        from relto.signing.checking import verify_document
+        from relto.signing.checking import DOCUMENT_BYTES_MAX, verify_document
     except ImportError as e:
         raise missing(e) from None
     found = verify_document(
-        _document(args.document), paper.payload, paper.schemes, paper.life,
+        read_at_most(args.document, DOCUMENT_BYTES_MAX), paper.payload, paper.schemes, paper.life,
         cas=paper.checked.cas, at=clock.now(),
     )  # fmt: skip
     for signature in found.signatures:
@@ -128,14 +127,3 @@ def _verify(args: argparse.Namespace) -> int:
     for party in found.missing:
         print(f"  {party}: has not signed")
     return 0
-
-
-def _names(words: Words) -> Mapping[str, Mapping[str, str]]:
-    return {party: scheme.name for party, scheme in words.schemes.items()}
-
-
-def _document(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise CallerError(f'cannot read "{path}": {e.strerror}') from None

@@ -8,12 +8,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from relto.apps import clock
+from relto.apps.cli.files import read_at_most
 from relto.errors import CallerError, PeerError
 from relto.instants import instant, is_instant
 from relto.instruments import INSTRUMENT_BYTES_MAX, Instrument
 from relto.keys import FileSigner, KeyFolder, ask_passphrase, open_key_folder, read_passphrase
 from relto.keys.files import create_file, sync_folder
-from relto.signed import words_of
+from relto.regime import Regime
+from relto.signed import load_folder
 from relto.stores.folder import read_folder
 from relto.tables import quoted
 from relto.terms import Words
@@ -21,8 +23,8 @@ from relto.terms import Words
 __all__ = [
     "add_file",
     "add_keys",
-    "bytes_of",
     "certificates_of",
+    "files_in",
     "instant_of",
     "put_in_place",
     "read_instrument",
@@ -48,27 +50,25 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", metavar="INSTANT", help="in an exercise: when this is done")
 
 
-def words_in(args: argparse.Namespace) -> tuple[Mapping[str, bytes], Words]:
-    """The regime folder's files, and what terms may speak of in it. Raises CallerError."""
-    files, problems = read_folder(Path(args.regime))
+def files_in(folder: str) -> Mapping[str, bytes]:
+    """The files of a regime folder. Raises CallerError."""
+    files, problems = read_folder(Path(folder))
     if problems.errors:
-        raise CallerError(f"{args.regime} is no sound regime: {problems.errors[0]}")
-    return files, words_of(files)
+        raise CallerError(f"{folder} is no sound regime: {problems.errors[0]}")
+    return files
 
 
-def bytes_of(path: Path) -> bytes:
-    """A file of at most what an instrument may have, and one byte more. Raises CallerError."""
-    try:
-        with path.open("rb") as file:
-            return file.read(INSTRUMENT_BYTES_MAX + 1)
-    except OSError as e:
-        raise CallerError(f'cannot read "{path}": {e.strerror}') from None
+def words_in(args: argparse.Namespace) -> tuple[Regime, Words]:
+    """The regime in `--regime`, and what terms may speak of in it. Raises CallerError."""
+    files = files_in(args.regime)
+    regime = load_folder(files)
+    return regime, Words.of(files, regime)
 
 
 def read_instrument(path: Path) -> Instrument:
     """Raises CallerError where the file is no instrument."""
     try:
-        return Instrument.decode(bytes_of(path))
+        return Instrument.decode(read_at_most(path, INSTRUMENT_BYTES_MAX))
     except PeerError as e:
         raise CallerError(f'"{path}" is no file of an agreement: {e}') from None
 

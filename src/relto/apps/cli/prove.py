@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from relto.answers import read_json
+from relto.apps.cli.files import read_at_most
 from relto.apps.cli.regime import instant_at, regime_at
 from relto.canonical import encode
 from relto.errors import CallerError, RegimeError
@@ -88,7 +89,7 @@ def _check(args: argparse.Namespace, regime: Regime) -> int:
             raise CallerError(f"--{option} stands beside --check: a certificate says that itself")
     if args.with_consent:
         raise CallerError("--with-consent stands beside --check: a certificate says that itself")
-    certificate = read_json(_read(args.check, CERTIFICATE_BYTES_MAX))
+    certificate = read_json(read_at_most(Path(args.check), CERTIFICATE_BYTES_MAX))
     try:
         stated = certificate["properties"] if isinstance(certificate, dict) else None
         properties = decode_stated(args.check, stated, regime)
@@ -109,7 +110,7 @@ def _check(args: argparse.Namespace, regime: Regime) -> int:
 def _properties(path: str | None, regime: Regime) -> tuple[Property, ...]:
     if path is None:
         return default_properties(regime)
-    return decode_properties(path, _read(path, FILE_BYTES_MAX), regime)
+    return decode_properties(path, read_at_most(Path(path), FILE_BYTES_MAX), regime)
 
 
 def _consent(text: str, regime: Regime) -> tuple[str, str]:
@@ -120,17 +121,6 @@ def _consent(text: str, regime: Regime) -> tuple[str, str]:
             f"--with-consent {quoted(text)} is not two parties such as KOR:JPN; there are {known}"
         )
     return originator, to
-
-
-def _read(path: str, size_bytes_max: int) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(size_bytes_max + 1)
-    except OSError as e:
-        raise CallerError(f'cannot read "{path}": {e.strerror}') from None
-    if len(data) > size_bytes_max:
-        raise CallerError(f'"{path}" is larger than {size_bytes_max} bytes')
-    return data
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,6 +1,6 @@
 """What a signer sees before signing: clauses, what they do, what no chain can do, what changed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from relto.apps.cli.differing import told
 from relto.explanations import in_language
@@ -10,28 +10,26 @@ from relto.proofs.differing import difference_of
 from relto.proofs.properties import default_properties
 from relto.proofs.proving import prove
 from relto.proofs.stories import account
-from relto.regime import as_if_in_force
-from relto.signed import load_folder
+from relto.regime import Regime, as_if_in_force
 from relto.terms import Words, agreement_of
 
 __all__ = ["differs", "seen"]
 
 
 def seen(
-    files: Mapping[str, bytes],
+    regime: Regime,
     words: Words,
     instrument: Instrument,
     earlier: Instrument | None,
     at: str,
     language: str,
 ) -> Iterator[str]:
-    """Line by line; beside the regime in `files`, or an `earlier` version where one was seen."""
+    """Line by line; beside the regime, or an `earlier` version where one was seen."""
     agreement = agreement_of(instrument.terms, words)
     yield in_language(agreement.title, language)
     for clause in agreement.clauses:
         yield f"  {clause.article}  {in_language(clause.text, language)}"
     yield ""
-    regime = load_folder(files)
     after = as_if_in_force(regime, agreement, moment(at))
     before = regime
     if earlier is not None:
@@ -45,10 +43,9 @@ def seen(
 
 
 def differs(
-    files: Mapping[str, bytes], words: Words, earlier: Instrument, later: Instrument, at: str
+    regime: Regime, words: Words, earlier: Instrument, later: Instrument, at: str
 ) -> Iterator[str]:
     """What differs between two versions of an agreement, and what that does, were they in force."""
-    regime = load_folder(files)
     before, after = (
         as_if_in_force(regime, agreement_of(one.terms, words), moment(at))
         for one in (earlier, later)
