@@ -5,9 +5,9 @@ import contextlib
 import hashlib
 import socket
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -15,23 +15,14 @@ from relto.errors import PeerError
 from relto.links import Limits, LinkError, Request, Response, Server, UnixAddress, UnixExchange
 from relto.links.http import ClientWire, Stream
 from relto.links.streams import READ_BYTES
+from test_links import PATIENCE_S, run
 
-T = TypeVar("T")
 MIB = 1024 * 1024
-PATIENCE_S = 20.0  # a test that takes this long hangs
 SHORT_S = 0.15  # for the time-outs under test
 LIMIT_BYTES = 512 * 1024
 HELD_BYTES_MAX = 4 * MIB  # by both ends and the kernel, of what one end does not read
 FLAT_BYTES_MAX = 8 * MIB
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-def run(test: Coroutine[Any, Any, T]) -> T:
-    async def in_time() -> T:
-        async with asyncio.timeout(PATIENCE_S):
-            return await test
-
-    return asyncio.run(in_time())
 
 
 class Node:

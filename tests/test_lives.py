@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from regime_texts import files
 from relto.clauses import Agreement, Lasting
 from relto.errors import PeerError
-from relto.lives import LEGAL, Life, begin_life, events_of, life_at, may_move, moved
+from relto.lives import LEGAL, Life, events_of, life_at, may_move, moved
 from relto.moves import MOVES, Move
 from relto.regime import load_regime
 from relto.timeline import make_timeline
@@ -32,7 +32,7 @@ class Story:
     """A life told move by move; each party counts its own."""
 
     def __init__(self, of: Agreement) -> None:
-        self.life = begin_life(of)
+        self.life = Life(of)
         self._seq = 0
 
     def move(self, party: str, move: str, at: str, effective: str = "", made_at: str = "") -> Story:

@@ -7,7 +7,7 @@ from html import escape
 from relto.clauses import Agreement
 from relto.explanations import in_language
 from relto.instruments import Checked
-from relto.lives import Life, begin_life, life_at, moved
+from relto.lives import Life, life_at, moved
 from relto.phrases import LANGUAGES, LASTING, LIVES, MOVED
 
 __all__ = ["Entry", "chronicle", "lasting_words", "picture", "told"]
@@ -43,7 +43,7 @@ class Entry:
 def chronicle(checked: Checked, at: str) -> tuple[Entry, ...]:
     """All that happened up to the instant `at`, in order; what time did stands where it did it."""
     found: list[Entry] = []
-    life = begin_life(checked.agreement)
+    life = Life(checked.agreement)
     for deposit, move in checked.history:
         if deposit.at > at:
             break

@@ -16,7 +16,7 @@ from relto.clauses import Agreement
 from relto.envelope import Envelope, Signature, from_base64, to_base64
 from relto.errors import CallerError, PeerError
 from relto.fields import as_hex, as_list, as_object, as_text, require_keys
-from relto.lives import Life, begin_life, moved
+from relto.lives import Life, moved
 from relto.moves import Deposit, Move
 from relto.ports import Signer
 from relto.records import decode_record
@@ -338,7 +338,7 @@ class _Check:
                 raise PeerError(f"{move.move} of {move.party} stands in the file twice")
             waiting[envelope.record_id] = move
         # (2) The depositary's chain has no gap, and each move in it is legal where it stands.
-        life = begin_life(self.agreement)
+        life = Life(self.agreement)
         history: list[tuple[Deposit, Move]] = []
         previous = ""
         for number, envelope in enumerate(self.instrument.deposits, start=1):

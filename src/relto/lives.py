@@ -16,7 +16,7 @@ from relto.instants import instant, moment
 from relto.moves import Move
 from relto.timeline import Event
 
-__all__ = ["LEGAL", "Life", "Notice", "begin_life", "events_of", "life_at", "may_move", "moved"]
+__all__ = ["LEGAL", "Life", "Notice", "events_of", "life_at", "may_move", "moved"]
 
 TERM_DAY_H = 24  # a notice for the end of a term names an instant at most so far from it
 TERMS_MAX = 2_000  # renewals that are looked at: more than a hundred years of terms of a month
@@ -36,8 +36,6 @@ LEGAL: Mapping[str, tuple[str, str]] = {
 """Each move: the phase in which alone it is legal, and by whom. Suspended is a state of `in-force`,
 and what is `withdrawn` or `ended` moves no more."""
 
-_NO_MORE = ("withdrawn", "ended")
-
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -49,7 +47,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """Where a version stands after its latest move, and what it was before."""
+    """Where a version stands after its latest move, and what it was before; a draft before any."""
 
     agreement: Agreement
     phase: str = "draft"  # open, signed, in-force; for good: withdrawn, ended
@@ -82,11 +80,6 @@ class Life:
     def next_end(self) -> str:
         """When it ends if nobody moves any more; empty if it does not, or has not begun."""
         return min((at for at, _ in _ends(self)), default="")
-
-
-def begin_life(agreement: Agreement) -> Life:
-    """The life of a draft."""
-    return Life(agreement)
 
 
 def moved(life: Life, move: Move, at: str) -> Life:
@@ -261,7 +254,7 @@ def _passed(life: Life, at: str, *, inclusive: bool) -> Life:
 
 def _ends(life: Life) -> Iterator[tuple[str, str]]:
     """Every instant at which it ends if nobody moves, and why."""
-    if life.phase in _NO_MORE or not life.begins:
+    if life.phase in ("withdrawn", "ended") or not life.begins:
         return
     for notice in life.notices.values():
         if not notice.suspended:

@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidTag
@@ -31,7 +30,7 @@ from relto.regime import Regime, closure, load_regime
 from relto.seal import HYBRID, HpkePrivateKey, Suite
 from relto.stores.folder import read_folder
 from relto.trust import Verifies
-from world import OFFICERS, REGIMES, START, VALIDITY
+from world import OFFICERS, REGIMES, START, VALIDITY, repeatable_certificates
 
 __all__ = ["CHEAP", "REAL", "Crypto", "Keys", "Person", "engine_of", "keys_of"]
 
@@ -66,27 +65,12 @@ def _p256(words: str) -> ec.EllipticCurvePrivateKey:
     return ec.derive_private_key(int.from_bytes(_secret(words)[:31], "big") + 1, ec.SECP256R1())
 
 
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """Certificates are signed without randomness (RFC 6979), so that their bytes repeat."""
-    original = x509.CertificateBuilder.sign
-
-    def sign(self: Any, key: Any, algorithm: Any) -> Any:
-        return original(self, key, algorithm, ecdsa_deterministic=True)
-
-    x509.CertificateBuilder.sign = sign  # type: ignore[method-assign,assignment]
-    try:
-        yield
-    finally:
-        x509.CertificateBuilder.sign = original  # type: ignore[method-assign]
-
-
 @cache
 def keys_of(party: str) -> Keys:
     """The keys of a party, made once a process and equal in every process."""
     ca_key = _p256(f"{party}/ca")
     serials = iter(range(1, 10))
-    with _repeatable():
+    with repeatable_certificates():
         ca = make_ca(
             party, key=ca_key, now=MADE_AT, exercise=True, validity=VALIDITY, serial=next(serials)
         )
